@@ -38,11 +38,11 @@ $(STAMP): requirements-dev.txt
 		$$python -m venv --clear $(VENV) || { \
 			echo "$$python cannot create a virtual environment; on Debian: apt-get install python3-venv" >&2; \
 			exit 1; }; fi
-	@echo "Installing the pinned packages into $(VENV) (once; a minute or so) …"
+	@echo "Installing the pinned packages into $(VENV) (once) …"
 	@if $(PY) -m pip --version >/dev/null 2>&1; then \
 		sed -n '/^uv==/,/[^\\]$$/p' requirements-dev.txt > $(VENV)/uv.txt; \
 		$(PIP_INSTALL) $(VENV)/uv.txt; fi
-	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --quiet --compile-bytecode --require-hashes -r requirements-dev.txt \
+	@VIRTUAL_ENV=$(VENV) $(VENV)/bin/uv pip install --compile-bytecode --require-hashes -r requirements-dev.txt \
 		|| { echo "uv could not; pip takes longer …"; $(PIP_INSTALL) requirements-dev.txt; }
 	@touch $(STAMP)
 

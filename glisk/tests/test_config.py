@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from glisk.config.private_key import KeyFile
 from glisk.tests.environments import (
     EXAMPLE,
     GUNICORN,
+    NO_DATABASE,
     PRODUCTION,
     WORKER,
     complaint,
@@ -39,6 +41,18 @@ def test_every_process_says_it_once_and_ends(command: tuple[str, ...], status: i
     assert done.returncode == status
     assert done.stderr.count("The environment has 2 fault(s)") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.process
+def test_a_port_that_is_taken_is_said_in_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = start({**EXAMPLE, **NO_DATABASE, "PORT": str(port)}, GUNICORN)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "Starting gunicorn" not in line]
+    assert len(said) == 1
+    assert f"127.0.0.1:{port} cannot be opened: another program has this port" in said[0]
+    assert "PORT in .env" in said[0]
 
 
 @pytest.mark.process

@@ -163,7 +163,8 @@ def _run(options: argparse.Namespace, screen: Screen, world: World, password: st
     if reveals := world.chain.reveal_transactions(watcher.first_block):
         screen.show(report.gas_table(reveals))
     sheet = report.write_contact_sheet(evidence.tokens, world.directory / "contact-sheet.png")
-    screen.show(report.places_panel(world, user=OPERATOR, password=password, sheet=sheet))
+    shown = None if options.exit else (OPERATOR, password)
+    screen.show(report.places_panel(world, login=shown, sheet=sheet))
     if options.screenshots is not None:
         _take_screenshots(options.screenshots, screen, world, password, sheet)
     return ended and not any(verdict.faults for verdict in verdicts)

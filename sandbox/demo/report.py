@@ -81,15 +81,22 @@ def write_contact_sheet(tokens: Sequence[TokenEvidence], path: Path) -> Path | N
     return make_contact_sheet(items, path, "GLISK Season 0")
 
 
-def places_panel(world: World, *, user: str, password: str, sheet: Path | None) -> Panel:
+def places_panel(world: World, *, login: tuple[str, str] | None, sheet: Path | None) -> Panel:
+    """Return where to look on; without a login, where all of it ends, only the files that stay."""
     base_url = world.ports.url("web")
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
+    places = []
+    if login is not None:
+        user, password = (f"[bold]{escape(word)}[/]" for word in login)
+        places = [
+            ("gallery", f"[{_LINK}]{base_url}/[/]"),
+            ("admin", f"[{_LINK}]{base_url}/admin/[/]   {user} / {password}"),
+            ("API docs", f"[{_LINK}]{base_url}/docs[/]"),
+        ]
     for name, text in (
-        ("gallery", f"[{_LINK}]{base_url}/[/]"),
-        ("admin", f"[{_LINK}]{base_url}/admin/[/]   [bold]{user}[/] / [bold]{escape(password)}[/]"),
-        ("API docs", f"[{_LINK}]{base_url}/docs[/]"),
+        *places,
         ("contact sheet", escape(str(sheet)) if sheet else "none"),
         ("logs", escape(str(world.directory / "logs"))),
     ):

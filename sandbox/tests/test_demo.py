@@ -59,6 +59,26 @@ def test_picture_and_line_show_states_transaction_and_costs() -> None:
     assert line == "block 12  generating 1  revealed 1  failed 1  not minted yet 2  in flight 1"
 
 
+@pytest.mark.parametrize("width", [50, 80, 100, 118])
+def test_the_picture_fits_and_cuts_no_word_and_no_count(width: int) -> None:
+    snapshot = Snapshot(
+        block=12,
+        statuses=dict.fromkeys(range(1, 1235), "generating"),
+        in_flight=[("0x" + "ab" * 32, 40), ("0x" + "cd" * 32, 50)],
+        reveals=[MinedReveal("0x" + "cd" * 32, 11, 1, 119_941, 10**12)],
+        predictions=1234,
+        vendor_usd=3.702,
+    )
+    console = Console(file=StringIO(), width=width)
+    console.print(draw(snapshot, expected=2000, seconds=3.21, width=width))
+    text = cast(StringIO, console.file).getvalue()
+    assert max(map(len, text.splitlines())) == width
+    assert re.search(r"generating +━+─+ +1234 ", text)
+    for words in ("keeper paid", "119,941", "0.00000100 ETH", "1234 predictions, $3.702"):
+        assert words in text
+    assert text.count("…") == 2  # the hashes' own
+
+
 # --- whole runs ----------------------------------------------------------------------------
 
 _PATIENCE_SECONDS = 240
@@ -153,6 +173,8 @@ def test_it_stays_up_until_ctrl_c_and_ends_with_0_only_if_every_token_is_right(
     assert "token 2: the metadata's bytes do not hash to" in said
     assert "✗" in said
     assert "ends now; without --exit it stays up" in said
+    assert "http://" not in said  # of servers that have ended, with their password
+    assert "operator /" not in said
     assert re.search(r"exactly one paid prediction per token +6", said)
     assert _left_behind(directory) == []
 
