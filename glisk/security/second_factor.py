@@ -21,7 +21,6 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
 from django.utils.safestring import SafeString, mark_safe
-from django.utils.timezone import now
 from django_otp.models import Device
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
@@ -77,8 +76,7 @@ def second_factor(request: HttpRequest) -> HttpResponse:
             return HttpResponseRedirect(_next_page(request))
         if wait is None:
             form.add_error("code", "This code is not right, or was used already.")
-    days = (wait - now()).days if wait else 0
-    page = _page(request, "ask", "Second factor", form=form, wait=wait, wait_days=days)
+    page = _page(request, "ask", "Second factor", form=form, wait=wait)
     page.status_code = 429 if wait else 200
     return page
 
