@@ -220,3 +220,14 @@ def test_the_api_pages_show_the_api(page: Page, live_server: LiveServer) -> None
         for width in (390, 1280):
             page.set_viewport_size({"width": width, "height": 844})
             expect(shown).to_be_attached(timeout=60_000)
+
+
+def test_the_docs_are_dark_where_the_system_is(page: Page, live_server: LiveServer) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{live_server.url}/docs")
+    html = page.locator("html")
+    expect(html).to_have_class("dark-mode")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(28, 32, 34)")
+    page.emulate_media(color_scheme="light")
+    expect(html).not_to_have_class("dark-mode")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(250, 250, 250)")
