@@ -266,6 +266,10 @@ def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> 
         0, [ours.pk, foreign.pk], [str(ours.token_uri), "ipfs://somebody-elses"]
     )
     scene.chain.wait(reveal)
+    error, page = refused("reconcile_reveals", "--dry-run")
+    assert (error.returncode, "Dry run" in page) == (2, True)
+    assert f"adopted: #{ours.pk}" in page
+    assert {status(ours), status(foreign)} == {TokenStatus.READY}
     error, page = refused("reconcile_reveals")
     assert error.returncode == 2
     assert "3 ready tokens compared with the chain." in page
@@ -273,7 +277,9 @@ def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> 
     assert f"1 revealed by somebody else with a foreign URI, failed: #{foreign.pk}" in page
     assert status(ours) == TokenStatus.REVEALED
     assert status(waiting) == TokenStatus.READY
-    assert "1 ready token compared" in run("reconcile_reveals", "--token-ids", f"1-{waiting.pk}")
+    page = run("reconcile_reveals", "--token-ids", f"1-{waiting.pk}")
+    assert "1 ready token compared" in page
+    assert f"not compared: #{ours.pk}, #{foreign.pk}." in page
 
 
 def test_reconcile_without_a_node_says_so(settings: Settings) -> None:

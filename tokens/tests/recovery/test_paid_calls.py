@@ -42,9 +42,9 @@ def restore(tokens: Sequence[Token], **columns: object) -> None:
     Token.objects.filter(pk__in=ids).update(**fields)
 
 
-def adopt() -> PaidCallsReport:
+def adopt(*, dry_run: bool = False) -> PaidCallsReport:
     since = database_now() - timedelta(minutes=5)
-    return adopt_paid_calls(ReplicateClient(), since=since, actor="me")
+    return adopt_paid_calls(ReplicateClient(), since=since, actor="me", dry_run=dry_run)
 
 
 def pay(start: Start, vendors: Vendors, tokens: Sequence[Token]) -> Worker:
@@ -63,6 +63,8 @@ def test_an_image_that_was_paid_for_is_used_and_not_paid_again(
     tokens = [TokenFactory.create(prompt="A fox in the snow") for _ in range(3)]
     pay(worker, vendors, tokens)
     restore(tokens)
+    assert spent_today() == 0
+    assert len(adopt(dry_run=True).entered) == 3
     assert spent_today() == 0
     report = adopt()
     assert report.resumed == {
