@@ -94,7 +94,7 @@ class Environment:
         """Raise `ConfigurationError` naming every fault that was found."""
         faults = sorted(set(self.faults))
         required = [name for name, asked in self.asked.items() if asked.default is REQUIRED]
-        if faults and not any(self._values.get(name) for name in required):
+        if faults and required and not any(self._values.get(name) for name in required):
             names = ", ".join(dict.fromkeys(fault.partition(":")[0] for fault in faults))
             raise ConfigurationError(
                 f"Nothing is configured: {names} are needed. For the local sandbox: "

@@ -1,5 +1,6 @@
 """Each row of the timeline is added to the totals once, whatever order it was committed in."""
 
+import time
 from datetime import datetime, timedelta
 from itertools import pairwise
 from threading import Event, Thread
@@ -31,6 +32,15 @@ def moved(token_id: int, *states: str, began: datetime = LONG_AGO, seconds: floa
         TokenTransition.objects.filter(pk=row.pk).update(created_at=at)
 
 
+def add_up_all(seconds: float = 20) -> int:
+    """Add up until nothing is left: what others write on the same server holds it up."""
+    ends, count = time.monotonic() + seconds, add_up_timeline()
+    while SystemState.objects.get(pk=timeline.KEY).state_value["mark"] and time.monotonic() < ends:
+        time.sleep(0.05)
+        count += add_up_timeline()
+    return count
+
+
 WHOLE_WAY = ("", "detected", "generating", "uploading", "ready", "revealed")
 
 
@@ -42,8 +52,8 @@ def test_moves_and_durations_are_added_up_once() -> None:
     moved(8, "", "detected", "failed", seconds=BOUNDS[0])
     # Notes are no moves, and one between two moves does not shorten the state.
     moved(9, "", "detected", "detected", "failed", "detected", seconds=30)
-    for _ in range(3):
-        add_up_timeline()
+    add_up_all()
+    add_up_timeline()
     totals = timeline_totals()
     assert totals.moves == {
         ("", "detected"): 3,
@@ -85,7 +95,7 @@ def test_what_is_committed_late_under_an_older_id_is_not_passed_over() -> None:
     finally:
         released.set()
         thread.join()
-    add_up_timeline()
+    add_up_all()
     assert timeline_totals().moves == {("", "detected"): 2, ("detected", "failed"): 1}
 
 
@@ -94,7 +104,7 @@ def test_a_long_history_is_added_up_in_portions(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(timeline, "_AT_ONCE", 3)
     for token_id in range(1, 6):
         moved(token_id, "", "detected", "failed")
-    assert add_up_timeline() == 10
+    assert add_up_all() == 10
     assert sum(timeline_totals().moves.values()) == 10
     before = SystemState.objects.get(pk=timeline.KEY)
     add_up_timeline()
