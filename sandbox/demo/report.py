@@ -45,16 +45,15 @@ def gas_table(reveals: Sequence[Reveal]) -> Table:
     )  # fmt: skip
     table.add_column("block", justify="right")
     table.add_column("transaction")
-    for heading in ("tokens", "gas", "gas per token", "gwei", "keeper paid"):
+    for heading in ("tokens", "gas", "gas per token", "keeper paid"):
         table.add_column(heading, justify="right")
     for reveal in reveals[:_ROWS_SHOWN]:
         table.add_row(
             str(reveal.block_number),
-            f"[dim]{reveal.tx_hash[:10]}…{reveal.tx_hash[-4:]}[/]",
+            f"[dim]{reveal.tx_hash[:8]}…{reveal.tx_hash[-4:]}[/]",
             str(len(reveal.token_ids)),
             f"{reveal.gas_used:,}",
             f"{reveal.gas_used / len(reveal.token_ids):,.0f}",
-            f"{reveal.effective_gas_price_wei / 10**9:.4f}",
             eth(reveal.gas_used * reveal.effective_gas_price_wei),
         )
     tokens = sum(len(reveal.token_ids) for reveal in reveals)
@@ -63,7 +62,7 @@ def gas_table(reveals: Sequence[Reveal]) -> Table:
     table.add_section()
     table.add_row(
         "", f"[bold]{len(reveals)} reveals[/]", f"[bold]{tokens}[/]", f"[bold]{gas:,}[/]",
-        f"[bold {ACCENT}]{gas / max(1, tokens):,.0f}[/]", "", f"[bold]{eth(fees)}[/]",
+        f"[bold {ACCENT}]{gas / max(1, tokens):,.0f}[/]", f"[bold]{eth(fees)}[/]",
     )  # fmt: skip
     return table
 

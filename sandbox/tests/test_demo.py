@@ -21,7 +21,9 @@ from rich.console import Console
 
 from glisk.tests.waiting import eventually
 from sandbox.accounts import COLLECTORS
+from sandbox.chain import Reveal
 from sandbox.demo.people import CAST, UNREGISTERED, plan_mints
+from sandbox.demo.report import gas_table
 from sandbox.demo.screen import draw, plain
 from sandbox.demo.watching import MinedReveal, Snapshot
 from sandbox.world import BASE_DIR
@@ -77,6 +79,16 @@ def test_the_picture_fits_and_cuts_no_word_and_no_count(width: int) -> None:
     for words in ("keeper paid", "119,941", "0.00000100 ETH", "1234 predictions, $3.702"):
         assert words in text
     assert text.count("…") == 2  # the hashes' own
+
+
+def test_the_gas_of_the_reveals_fits_into_80_columns() -> None:
+    tokens = tuple(range(1, 51))
+    reveal = Reveal("0x" + "ab" * 32, 12345, 0, "0x", tokens, (), 2_199_410, 0, 10**9)
+    console = Console(file=StringIO(), width=80)
+    console.print(gas_table([reveal]))
+    text = cast(StringIO, console.file).getvalue()
+    for whole in ("0xababab…abab", "gas per token", "keeper paid", "0.00219941 ETH"):
+        assert whole in text
 
 
 # --- whole runs ----------------------------------------------------------------------------
