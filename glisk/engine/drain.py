@@ -115,6 +115,12 @@ class Drain(ABC):
             )
             return bool(cursor.fetchone()[0])
 
+    @classmethod
+    def start_if_missing(cls) -> None:
+        """Enqueue it for a process of this worker, unless one runs already."""
+        if cls.slot_is_free():
+            enqueue_here(cls.task)
+
     @property
     def threads(self) -> int:
         """The sum of the places: slow calls of one step must not delay those of another."""

@@ -37,7 +37,7 @@ from django_q.scheduler import scheduler
 
 from glisk.database import unapplied_migrations
 from glisk.engine import schedules
-from glisk.engine.broker import enqueue_here, forget_queue
+from glisk.engine.broker import forget_queue
 from glisk.engine.heartbeat import (
     Heartbeat,
     dead_supervisors,
@@ -184,9 +184,7 @@ class Supervisor:
                     self._heartbeat.write(cursor.execute)
             for path, seconds in schedules.drains.items():
                 if now >= self._next_starts.get(path, 0.0):
-                    drain = import_string(path)
-                    if drain.slot_is_free():
-                        enqueue_here(drain.task)
+                    import_string(path).start_if_missing()
                     self._next_starts[path] = now + seconds
             due = schedules.next_due()
             if due is not None and due <= timezone.now():

@@ -25,6 +25,9 @@ def test_web_processes_have_a_pool_and_workers_do_not() -> None:
     assert "pool" not in worker["OPTIONS"]
     assert worker["CONN_MAX_AGE"] is None
     assert worker["CONN_HEALTH_CHECKS"]
+    once = "plan_cache_mode=force_generic_plan"  # of what deliveries prepare
+    assert once in web["OPTIONS"]["options"]
+    assert once not in worker["OPTIONS"]["options"]
 
 
 def test_options_of_the_url_stay_beside_our_time_limits() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 import psycopg
 import pytest
 from django.db import connection
+from django_q.models import OrmQ
 
 from glisk.engine import heartbeat
-from glisk.engine.broker import notify
+from glisk.engine.broker import notify, own_queue
 from glisk.engine.drain import Drain
 from glisk.engine.heartbeat import owner_prefix
 from glisk.engine.step import CallResult
@@ -122,6 +123,18 @@ def test_each_worker_has_one_or_there_is_one_in_all(
         assert run(drain_class).join().outcome == 0
     first.stop()
     eventually(lambda: _slots_taken() == 0, what="free slots")
+
+
+def test_a_drain_is_enqueued_only_where_none_runs(run: Start) -> None:
+    drain = scripted(lambda drain, results: 3600.0, task="a.task")
+    running = run(drain)
+    eventually(lambda: _slots_taken() == 1, what="a slot")
+    drain.start_if_missing()
+    assert not OrmQ.objects.exists()
+    running.stop()
+    eventually(lambda: _slots_taken() == 0, what="a free slot")
+    drain.start_if_missing()
+    assert [row.key for row in OrmQ.objects.all()] == [own_queue()]
 
 
 def test_of_many_that_start_at_once_one_gets_the_slot(run: Start) -> None:
