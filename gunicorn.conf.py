@@ -4,10 +4,13 @@ The settings are loaded before any worker starts: a faulty environment ends the 
 one message, and the workers share the loaded code's memory.
 """
 
+import errno
 import gc
 import os
 import signal
+import socket
 import sys
+import time
 from logging.config import dictConfig
 from pathlib import Path
 from types import FrameType
@@ -30,7 +33,10 @@ try:
     _host = f"[{settings.HOST}]" if ":" in settings.HOST else settings.HOST
 except ConfigurationError as error:
     print(error, file=sys.stderr)
-    sys.exit(2)
+    sys.exit(1)
+
+
+_PORT_PATIENCE_SECONDS = 3.0
 
 
 class PipelineLogger(Logger):
@@ -76,6 +82,34 @@ forwarded_allow_ips = "127.0.0.1,::1"
 # There is no access log: the proxy writes one, and the metrics count requests.
 logger_class = PipelineLogger
 accesslog = None
+
+
+def on_starting(server: Arbiter) -> None:
+    """End with one sentence where the port is taken; gunicorn's own words are eleven lines.
+
+    A port that the last web server is about to leave is waited for. Sockets that somebody hands
+    over (systemd, gunicorn's upgrade by SIGUSR2) are open already.
+    """
+    if os.environ.keys() & {"GUNICORN_FD", "LISTEN_FDS"}:
+        return
+    ends = time.monotonic() + _PORT_PATIENCE_SECONDS
+    for host, port in (place for place in server.cfg.address if isinstance(place, tuple)):
+        while fault := _fault_of(host, port):
+            if time.monotonic() > ends:
+                print(f"{host}:{port} cannot be opened: {fault}", file=sys.stderr)
+                sys.exit(1)
+            time.sleep(0.2)
+
+
+def _fault_of(host: str, port: int) -> str:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            return "another program has this port. Stop it, or set another PORT in .env."
+        return f"{error.strerror}. Set HOST and PORT in .env."
+    return ""
 
 
 def when_ready(server: Arbiter) -> None:

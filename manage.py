@@ -4,10 +4,14 @@
 import os
 import sys
 
+from glisk import __version__
 from glisk.config import ConfigurationError
 
 
 def main() -> int:
+    if sys.argv[1:] in (["--version"], ["version"]):  # Django's would be its own
+        print(__version__)
+        return 0
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
     from django.conf import settings
     from django.core.management import execute_from_command_line
@@ -16,7 +20,7 @@ def main() -> int:
         settings.configured or settings.INSTALLED_APPS  # noqa: B018 - loads the settings now
     except ConfigurationError as error:
         print(error, file=sys.stderr)
-        return 2
+        return 1
     from django.db import DatabaseError, InterfaceError
 
     try:

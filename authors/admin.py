@@ -81,6 +81,7 @@ class AuthorForm(forms.ModelForm):
     class Meta:
         model = Author
         fields = ("wallet_address", "prompt_text", "twitter_handle", "farcaster_handle")
+        labels = {"twitter_handle": "X handle", "farcaster_handle": "Farcaster name"}
 
     def clean(self) -> dict[str, Any]:
         found = super().clean() or {}
@@ -168,9 +169,10 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     search_wallets = ("wallet_address",)
     search_texts = ("twitter_handle", "farcaster_handle")
     search_help_text = "Wallet or handle"
+    when_empty = "Each author stands here once they sign a prompt, or are added or imported."
     actions = None
     fieldsets = (
-        (None, {"fields": ("wallet_address", "prompt_text", "sample")}),
+        (None, {"fields": ("wallet_address", "prompt_text", "prompt_is_public", "sample")}),
         ("Handles", {"fields": ("twitter_handle", "farcaster_handle")}),
         ("Prompt history", {"fields": ("prompt_history",)}),
         (
@@ -227,7 +229,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
         if result.has_errors() or result.has_validation_errors():
             messages.error(
                 request,
-                "Nothing was imported: what is stored changed after the preview. Look again.",
+                "Nothing was imported: what is stored changed after the preview. Upload it again.",
             )
             return redirect("admin:authors_author_import")
         answer: HttpResponse = super().process_result(result, request)

@@ -47,6 +47,11 @@ class Author(models.Model):
     twitter_handle = models.CharField(max_length=50, null=True, blank=True)
     farcaster_handle = models.CharField(max_length=50, null=True, blank=True)
     prompt_text = models.TextField(max_length=PROMPT_MAX_LENGTH, blank=True, default="")
+    prompt_is_public = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="The provenance of revealed tokens tells the prompt, for everybody to check.",
+    )
     # The defaults are for an INSERT by hand.
     created_at = models.DateTimeField(auto_now_add=True, db_default=Now())
     updated_at = models.DateTimeField(auto_now=True, db_default=Now())
@@ -56,6 +61,10 @@ class Author(models.Model):
     class Meta:
         db_table = "authors"
         permissions = declared("authors")
+        indexes = [  # the admin's search by a handle, whatever the letter case
+            models.Index(Lower("twitter_handle"), name="author_x_handle"),
+            models.Index(Lower("farcaster_handle"), name="author_farcaster_handle"),
+        ]
         constraints = [
             models.UniqueConstraint(
                 Lower("wallet_address"),

@@ -56,7 +56,7 @@ class AuthorView(ConditionalView):
     @extend_schema(
         operation_id="author",
         tags=["authors"],
-        summary="What is known of an author",
+        summary="Get an author",
         description="A wallet that is unknown, or that is none, has no prompt and no handles.",
         parameters=[WALLET_PARAMETER],
         responses=AuthorSerializer,
@@ -137,7 +137,7 @@ class NonceView(APIView):
     @extend_schema(
         operation_id="author_nonce",
         tags=["authors"],
-        summary="A message for the wallet to sign",
+        summary="Get a message for the wallet to sign",
         description="It allows one action with one value, on this chain and for this site, once, "
         "for some minutes.",
         parameters=[WALLET_PARAMETER, NonceQuery],

@@ -131,7 +131,7 @@ class XStartView(SignedView):
     @extend_schema(
         operation_id="start_x_link",
         tags=["authors"],
-        summary="Begin to link an X account",
+        summary="Start to link an X account",
         description="The browser has five minutes to come back from X. It is known again by a "
         "cookie, so that nobody can sign in at X for somebody else's wallet.",
         request=XStartSerializer,
@@ -159,7 +159,7 @@ class XCallbackView(APIView):
     @extend_schema(
         operation_id="finish_x_link",
         tags=["authors"],
-        summary="Where X sends the browser back to",
+        summary="Finish the link to an X account: X sends the browser here",
         description="Redirects to the frontend's profile page, whatever happened.",
         parameters=[
             OpenApiParameter(name, OpenApiTypes.STR)

@@ -34,8 +34,8 @@ def _middle(table: str, key: str = "id") -> str:
 
 
 _FRAMES = (
-    INDEX, "/admin/dashboard/", "/admin/search/?s=token", "/admin/password_change/",
-    "/admin/jsi18n/", CONTROLS, "/admin/authors/author/add/", PREVIEW,
+    INDEX, "/admin/dashboard/", "/admin/audit/", "/admin/search/?s=token",
+    "/admin/password_change/", "/admin/jsi18n/", CONTROLS, "/admin/authors/author/add/", PREVIEW,
     "/admin/authors/author/export/", "/admin/auth/user/add/", "/admin/auth/group/add/",
 )  # fmt: skip
 _IN_STATE = "SELECT {} FROM tokens_s0 WHERE status = '{}'"
@@ -45,7 +45,7 @@ _OBJECTS = (
         ("tokens/token/{}/change/", _IN_STATE.format("max(token_id)", state))
         for state in ("revealed", "ready", "failed")
     ),
-    ("tokens/token/{}/history/", "SELECT max(object_id::int) FROM django_admin_log"),
+    ("audit/?about=tokens.token:{}", "SELECT max(object_id::int) FROM django_admin_log"),
     ("tokens/token/{}/picture/", _PICTURED),
     ("tokens/token/{}/thumbnail/", _PICTURED),
     ("tokens/mintevent/{}/change/", _middle("mint_events")),
@@ -118,6 +118,9 @@ _OPERATORS_WORK = (
     "WHERE c.app_label = 'tokens' AND c.model = 'token'",
     "INSERT INTO operator_actions (at, actor, action, subject, reason, detail) SELECT now(), "
     "'operator', 'pause', 'generation', 'a look', '{}' FROM generate_series(1, 1000)",
+    "INSERT INTO alerts (kind, name, level, headline, reason, advice, tokens, url, began_at, "
+    "seen_at, ended_at) SELECT 'breaker', 'pinata', 'high', 'Uploads paused', '', '', 1, '', "
+    "now(), now(), now() FROM generate_series(1, 1000)",
     "INSERT INTO prompt_samples (author_id, prompt, actor, input, service, model, status, error, "
     "data, mime_type, created_at) SELECT a.id, a.prompt_text, 'operator', '{}', 'replicate', "
     "'flux', 'done', '', (SELECT data FROM token_images WHERE data IS NOT NULL LIMIT 1), "
@@ -173,7 +176,7 @@ def _of_table(get: Get, table: str) -> Iterator[str]:
     yield from (f"{table}{query}&p={_DEEP}" for query in choices)
     rows = {match[2]: match[1] for match in _ROW.finditer(listing) if match[1].startswith(table)}
     for row in list(rows.values())[:1]:
-        yield from (f"{row}{page}/" for page in ("change", "history"))
+        yield f"{row}change/"
         yield from (unescape(match[1]) for match in _BUTTON.finditer(get(f"{row}change/")))
     if rows:
         actions = dict.fromkeys(match[1] for match in _ACTION.finditer(listing))

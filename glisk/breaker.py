@@ -32,18 +32,18 @@ logger = structlog.get_logger(__name__)
 FAILURES_TO_OPEN = 3
 LONGEST_WAIT_SECONDS = 15.0
 
-# What a breaker guards, and what does not happen while it is open.
+# What a breaker guards, and what stands still while it is open.
 _WORDS: Final[dict[str, tuple[str, str]]] = {
-    "chain": ("Chain, sending reveals", "No reveal is sent"),
-    "gateway": ("IPFS gateway", "The IPFS gateway is not asked"),
-    "opensea": ("OpenSea", "OpenSea is not called"),
-    "replicate_listing": ("Replicate's listing", "Replicate's listing is not read"),
-    "replicate_reads": (
-        "Replicate, reading predictions",
-        "Replicate does not say how predictions end",
-    ),
-    "rpc": ("Chain, reading mints", "The chain is not read"),
-    "selfhosted": ("Self-hosted image server", "The self-hosted image server is not called"),
+    "chain": ("Node, sending reveals", "Reveals paused"),
+    "gateway": ("IPFS gateway", "Reveals paused"),
+    "opensea": ("OpenSea", "OpenSea not updated"),
+    "pinata": ("Pinata", "Uploads paused"),
+    "replicate": ("Replicate", "Image generation paused"),
+    "replicate_listing": ("Replicate, list of predictions", "Lost replies not found"),
+    "replicate_reads": ("Replicate, reading predictions", "Image generation paused"),
+    "rpc": ("Node, reading mints", "New mints not read"),
+    "signer": ("Keeper's signer", "Reveals paused"),
+    "selfhosted": ("Self-hosted image server", "Self-hosted images paused"),
 }
 
 
@@ -233,5 +233,5 @@ def name_of_breaker(name: str) -> str:
 
 
 def headline_for_breaker(name: str) -> str:
-    """Return what does not happen while a breaker is open."""
-    return _WORDS[name][1] if name in _WORDS else f"{name.capitalize()} is not called"
+    """Return what stands still while a breaker is open: `Uploads paused`."""
+    return _WORDS[name][1] if name in _WORDS else f"Calls to {name} paused"

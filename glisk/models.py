@@ -93,3 +93,78 @@ class OperatorAction(models.Model):
 
     def __str__(self) -> str:
         return f"{self.action} {self.subject}".replace("_", " ").capitalize()
+
+
+class Alert(models.Model):
+    """One trouble from its beginning to its end (glisk.console.alerts)."""
+
+    kind = models.CharField(max_length=20)
+    name = models.CharField(max_length=200)
+    level = models.CharField(max_length=4)
+    headline = models.TextField()
+    reason = models.TextField()
+    advice = models.TextField()
+    tokens = models.IntegerField(default=0, db_default=0)  # that wait for it
+    url = models.TextField()  # of the admin's page about it, without the host
+    began_at = models.DateTimeField()
+    seen_at = models.DateTimeField()  # for the first time
+    told_at = models.DateTimeField(null=True)  # the last time
+    gone_at = models.DateTimeField(null=True)  # not seen since
+    ended_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "alerts"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["kind", "name"], condition=models.Q(ended_at=None), name="alert_one_open"
+            )
+        ]
+        indexes = [
+            models.Index(fields=["kind", "name", "seen_at"], name="alert_by_cause"),  # flapping
+            models.Index(fields=["ended_at"], name="alert_ended_at"),  # the purge
+        ]
+
+    def __str__(self) -> str:
+        return self.headline
+
+
+class AlertDelivery(models.Model):
+    """The outbox: one message about an alert for one target. No address stands here."""
+
+    class Event(models.TextChoices):
+        BEGIN = "begin"
+        REPEAT = "repeat"
+        END = "end"
+
+    class State(models.TextChoices):
+        WAITING = "waiting"
+        SENT = "sent"
+        SUPERSEDED = "superseded"  # by the next message about the same alert
+        GIVEN_UP = "given_up"
+
+    alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
+    event = models.CharField(max_length=10, choices=Event.choices)
+    target = models.CharField(max_length=32)  # a keyed hash of the address
+    label = models.CharField(max_length=100)  # what people know it by
+    title = models.TextField()
+    body = models.TextField()
+    created_at = models.DateTimeField()
+    state = models.CharField(max_length=10, choices=State.choices, default=State.WAITING)
+    attempts = models.IntegerField(default=0)
+    next_attempt_at = models.DateTimeField()
+    claimed_until = models.DateTimeField(null=True)  # somebody sends it
+    done_at = models.DateTimeField(null=True)
+    error = models.TextField(default="")  # of the last attempt
+
+    class Meta:
+        db_table = "alert_deliveries"
+        indexes = [
+            models.Index(
+                fields=["target", "attempts", "id"],
+                condition=models.Q(state="waiting"),
+                name="alert_delivery_waiting",  # the claim
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} to {self.label}"

@@ -13,12 +13,15 @@ from typing import Any
 
 from django.db import transaction
 
-from glisk.admin.audit import record_action, said
+from glisk.admin.audit import record_action, said, said_by
 from glisk.clock import read_moment
 from glisk.models import SystemState
 from glisk.timing import timing
 
 STAGES = ("generation", "upload", "reveal")
+SPEND_GUARD = "spend guard"  # the actor of the pause that the pipeline makes by itself
+# As people read them.
+STAGE_LABELS = {"generation": "Image generation", "upload": "Uploads", "reveal": "Reveals"}
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,10 @@ class Pause:
     reason: str
     actor: str
     since: datetime | None
+
+    @property
+    def who(self) -> str:
+        return said_by(self.actor)
 
 
 class Pauses:

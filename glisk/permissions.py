@@ -49,3 +49,10 @@ def declared(app_label: str) -> Any:
     """Return an app's actions in the form of `Meta.permissions`."""
     found = ((*name.split("."), text) for name, text in ACTIONS.items())
     return [(codename, text) for app, codename, text in found if app == app_label]
+
+
+def may_act(user: Any) -> bool:
+    """Say whether a user may do more than look: spend, reveal, repair, or hand out logins."""
+    return user.is_superuser or any(
+        not name.partition(".")[2].startswith("view_") for name in user.get_all_permissions()
+    )

@@ -6,14 +6,18 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import (
     SpectacularJSONAPIView,
     SpectacularRedocView,
-    SpectacularSwaggerView,
+    SpectacularSwaggerSplitView,
 )
+
+from glisk.security.second_factor import second_factor, set_up
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path("admin/second-factor/", second_factor, name="second-factor"),
+    path("admin/second-factor/set-up/", set_up, name="second-factor-set-up"),
     path("", include("glisk.console.urls")),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="openapi"),
-    path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
+    path("docs", SpectacularSwaggerSplitView.as_view(url_name="openapi"), name="docs"),
     path("redoc", SpectacularRedocView.as_view(url_name="openapi"), name="redoc"),
     path("", include("reveals.urls")),
     # Before the authors: their wallet path would take `leaderboard` for a wallet.

@@ -23,6 +23,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.middleware import common
 
 from glisk.errors import TransientError
+from glisk.metrics import count_request
 from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
@@ -33,11 +34,13 @@ _SAID_EVERY_SECONDS: Final = 60.0
 _BUSY: Final = json.dumps(
     {"detail": "Too many requests wait for their bodies; try again in a moment."}
 ).encode()
+_FOR_MACHINES: Final = frozenset({"/health", "/metrics"})
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class RequestContextMiddleware:
-    """Bind a request id to every log line of a request and give it back to the caller."""
+    """Bind a request id to every log line of a request and give it back; count the request."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -47,19 +50,35 @@ class RequestContextMiddleware:
         request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
+        began = time.perf_counter()
         response = self.get_response(request)
         response["X-Request-Id"] = request_id
+        count_request(
+            route=_route_of(request),
+            method=request.method if request.method in _METHODS else "other",
+            status=response.status_code,
+            seconds=time.perf_counter() - began,
+        )
         return response
 
 
-class CommonMiddleware(common.CommonMiddleware):
-    """Django's; but the health pages answer to any host, since they tell nobody's secrets.
+def _route_of(request: HttpRequest) -> str:
+    """Return the pattern of its URL; the admin's many pages are one, what leads nowhere another."""
+    if (match := request.resolver_match) is None:
+        return "none"
+    route = f"/{match.route}"
+    return "/admin" if route.startswith("/admin/") else route
 
-    Load balancers and orchestrators ask with an IP address or a container's name as Host.
+
+class CommonMiddleware(common.CommonMiddleware):
+    """Django's; but the health pages and the metrics answer to any host.
+
+    Load balancers, orchestrators and Prometheus ask with an IP address or a container's name as
+    Host. What is not for everybody does not go by the host (glisk/metrics/access.py).
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
-        if request.path_info == "/health" or request.path_info.startswith("/health/"):
+        if request.path_info in _FOR_MACHINES or request.path_info.startswith("/health/"):
             return None
         return super().process_request(request)
 
@@ -82,6 +101,7 @@ class BodyPlaces:
                 self._said_at = time.monotonic()
                 logger.warning("bodies_refused", waiting=MOST_BODIES)
             _stop_reading(connection)
+            count_request(route="none", method="other", status=503, seconds=0)
             headers = [
                 ("Content-Type", "application/json"),
                 ("Content-Length", str(len(_BUSY))),

@@ -66,7 +66,7 @@ def _request(tokens: Sequence[Token], *, actor: str, dry_run: bool) -> list[Repa
     revealing = in_flight(token.pk for token in tokens)
     results = []
     for token in tokens:
-        refusal = _refusal(token, is_in_flight=token.pk in revealing)
+        refusal = refusal_of(token, is_in_flight=token.pk in revealing)
         if not refusal and not dry_run:
             # Marked, tried at once, and the drain is woken with the commit.
             _, is_new = RevealRequest.objects.get_or_create(token=token, defaults={"actor": actor})
@@ -79,7 +79,8 @@ def _request(tokens: Sequence[Token], *, actor: str, dry_run: bool) -> list[Repa
     return results
 
 
-def _refusal(token: Token, *, is_in_flight: bool) -> str:
+def refusal_of(token: Token, *, is_in_flight: bool = False) -> str:
+    """Return why a token's reveal cannot be requested; an empty text: it can."""
     if token.status == TokenStatus.REVEALED:
         by = f" by {token.reveal_tx_hash}" if token.reveal_tx_hash else ", by somebody else"
         return f"It is revealed already{by}."
@@ -191,7 +192,7 @@ def _no_replacement(batch: RevealBatch) -> str:
         return f"A replacement is requested already, by {batch.replace_by}."
     newest = batch.transactions.defer("raw_transaction").order_by("pk").last()
     if newest is None or newest.broadcast_at is None:
-        return "No node has taken its newest transaction yet: it goes out by itself."
+        return "No node has taken its newest transaction yet: it is sent again within seconds."
     ceiling = configured_ceiling_wei()
     offered = int(newest.max_fee_per_gas_wei)
     if least_bump(offered) > ceiling:

@@ -1,4 +1,4 @@
-"""The keeper's wallet, which signs and shows its key to nobody; what it offers per gas.
+"""The keeper's wallet, which has its signer sign; what it offers per gas.
 
 And what is known of it. No page asks a node: a scheduled look leaves in `system_state` what it saw
 of its chain, role and balance, of the price of gas, of costs of late.
@@ -9,20 +9,18 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 from django.conf import settings
 
 from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts, RpcError
+from glisk.clients.signers import SignedTransaction, Signer, check_signer
 from glisk.clock import read_moment
 from glisk.errors import ProviderError
 from glisk.models import SystemState
 from reveals.gate import ChainSetupError, check_setup
 from reveals.models import RevealTransaction, TransactionStatus
-
-if TYPE_CHECKING:
-    from eth_account.signers.local import LocalAccount
 
 logger = structlog.get_logger(__name__)
 
@@ -46,27 +44,37 @@ def keeper_address() -> str:
     return settings.KEEPER_ADDRESS or keeper_state().address
 
 
-@dataclass(frozen=True)
-class SignedTransaction:
-    tx_hash: str
-    raw: bytes
+def can_sign() -> bool:
+    """Tell whether this process has a signer."""
+    key, file = settings.KEEPER_PRIVATE_KEY, settings.KEEPER_KEY_FILE.path
+    return bool(settings.KEEPER_KMS_KEY_ID or key or file)
+
+
+def signer_from_settings() -> Signer:
+    """Return the keeper's signer; no key is read and nobody is asked before it signs."""
+    if settings.KEEPER_KMS_KEY_ID:
+        from glisk.clients.signers.kms import KmsSigner
+
+        return KmsSigner(settings.KEEPER_KMS_KEY_ID, address=settings.KEEPER_ADDRESS)
+    from glisk.clients.signers.local import FileSigner, KeySigner
+
+    if settings.KEEPER_PRIVATE_KEY:
+        return KeySigner(settings.KEEPER_PRIVATE_KEY)
+    return FileSigner(settings.KEEPER_KEY_FILE.path, address=settings.KEEPER_KEY_FILE.address)
 
 
 class Keeper:
-    """Signs type 2 (EIP-1559) transactions to the contract with the key that the worker has."""
+    """Has type 2 (EIP-1559) transactions to the contract signed by its signer."""
 
-    def __init__(self, private_key: str) -> None:
-        from eth_account import Account  # half a second of CPU
-
-        self._account: LocalAccount = Account.from_key(private_key)
-        self.address = str(self._account.address)
+    def __init__(self, signer: Signer) -> None:
+        self._signer, self.address = signer, signer.address
 
     def __repr__(self) -> str:
         return f"<Keeper {self.address}>"
 
     @classmethod
     def from_settings(cls) -> Keeper:
-        return cls(settings.KEEPER_PRIVATE_KEY)
+        return cls(signer_from_settings())
 
     def sign(
         self,
@@ -77,7 +85,10 @@ class Keeper:
         max_fee_per_gas_wei: int,
         max_priority_fee_per_gas_wei: int,
     ) -> SignedTransaction:
-        """Sign one call of the contract. Deterministic: equal input, equal bytes (RFC 6979)."""
+        """Return one call of the contract, signed by the keeper whatever the signer has done.
+
+        Equal input need not give equal bytes. Raises `ProviderError`.
+        """
         transaction: dict[str, Any] = {
             "type": 2,
             "chainId": settings.CHAIN_ID,
@@ -89,8 +100,9 @@ class Keeper:
             "maxFeePerGas": max_fee_per_gas_wei,
             "maxPriorityFeePerGas": max_priority_fee_per_gas_wei,
         }
-        signed = self._account.sign_transaction(transaction)
-        return SignedTransaction(tx_hash=signed.hash.to_0x_hex(), raw=bytes(signed.raw_transaction))
+        signed = self._signer.sign(transaction)
+        check_signer(signed, self.address)
+        return signed
 
 
 # -- what was last seen of it ---------------------------------------------------------------
@@ -178,7 +190,7 @@ def _judge(facts: RevealFacts, history: FeeHistory, address: str, was: KeeperSta
         effect = "Reveals pause" if status == EMPTY else "Reveals will soon pause"
         reason = (
             f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, enough for about {left} "
-            f"reveals. {effect} until it is topped up; they go on by themselves."
+            f"reveals. {effect} until it is topped up; they go on automatically."
         )
     return KeeperState(
         status=status,

@@ -51,7 +51,7 @@ class RevealView(OperationsView):
     @extend_schema(
         operation_id="reveal",
         tags=["operations"],
-        summary="Have ready tokens revealed without waiting for company",
+        summary="Reveal ready tokens without waiting for company",
         description="They still pass the gate. What cannot be revealed is named and skipped. "
         "Asking twice asks once. The worker sends the transaction, which costs gas.",
         request=RevealOrderSerializer,

@@ -23,13 +23,16 @@ from django.db import connection, transaction
 from django.db.models import Exists, Max, OuterRef, Prefetch, Q, QuerySet
 from django.utils import timezone
 
+from glisk.breaker import Breaker
 from glisk.clients.chain import ChainClient
+from glisk.clients.signers import VENDOR as SIGNER
+from glisk.clients.signers import SignedTransaction
 from glisk.clock import database_now
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed, Step
 from glisk.errors import as_provider_error, backoff_seconds
 from reveals.gate import Candidate, ReadyTokens, read_ready_tokens
-from reveals.keeper import Fees, Keeper, SignedTransaction
+from reveals.keeper import Fees, Keeper
 from reveals.models import (
     BatchStatus,
     RevealBatch,
@@ -177,7 +180,8 @@ def drop_unsigned(batch: RevealBatch) -> None:
 def store_signed(batch: RevealBatch, signed: SignedTransaction) -> bool:
     """Store the bytes; return whether they are still what is to be signed for the batch.
 
-    Equal calls give equal bytes, so what another drain signed a moment ago is no second one.
+    A signature may differ each time. What another drain stored a moment ago has left nothing to be
+    signed; these bytes are forgotten then, and nobody outside has seen them.
     """
     with transaction.atomic():
         locked = RevealBatch.objects.select_for_update().filter(pk=batch.pk).first()
@@ -343,6 +347,7 @@ class Shared:
     def __init__(self) -> None:
         self.keeper = Keeper.from_settings()
         self.chain = ChainClient.from_settings()
+        self.signer = Breaker(SIGNER)
         self.open: Sequence[RevealBatch] = ()  # in nonce order
         self.ready = ReadyTokens()
 
@@ -354,6 +359,11 @@ class Shared:
     def ours(self) -> list[RevealBatch]:
         """The open batches of today's keeper."""
         return [batch for batch in self.open if batch.keeper == self.keeper.address]
+
+    @property
+    def signer_is_away(self) -> bool:
+        """Whether a batch waits for the signer: then no more tokens are bound to batches."""
+        return self.signer.is_open and any(batch.to_sign is not None for batch in self.ours)
 
 
 class RevealStep(Step[W, D]):

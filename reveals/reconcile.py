@@ -17,6 +17,7 @@ import structlog
 
 from glisk.clients.chain import ChainClient, OnChainToken, Receipt
 from glisk.clock import database_now
+from glisk.database import undone_if
 from reveals import outbox
 from reveals.gate import set_aside
 from reveals.keeper import keeper_address
@@ -117,11 +118,16 @@ def settle_answers(answers: Sequence[Answer], *, actor: str) -> dict[int, Found]
 
 
 def reconcile_reveals(
-    chain: ChainClient, *, actor: str, token_ids: Iterable[int] | None = None
+    chain: ChainClient,
+    *,
+    actor: str,
+    token_ids: Iterable[int] | None = None,
+    dry_run: bool = False,
 ) -> dict[int, Found]:
     """Compare every ready token (or these) with the chain, and follow it.
 
     Safe at any time, beside the drain as well: tokens in an open batch are left to its receipt.
+    A dry run takes back what it did.
     Raises the errors of the chain's client; what was settled by then stays.
     """
     ready = Token.objects.filter(status=TokenStatus.READY).order_by("token_id")
@@ -131,7 +137,9 @@ def reconcile_reveals(
     found: dict[int, Found] = {}
     for start in range(0, len(tokens), _AT_ONCE):
         uris = {t.token_id: t.token_uri or "" for t in tokens[start : start + _AT_ONCE]}
-        found |= settle_answers(ask_chain(chain, questions_of(uris)), actor=actor)
+        answers = ask_chain(chain, questions_of(uris))
+        with undone_if(dry_run):
+            found |= settle_answers(answers, actor=actor)
     return found
 
 
@@ -157,12 +165,14 @@ def _foreign(answer: Answer) -> Refusal:
     return Refusal(answer.token_id, text, "already_revealed", final=True)
 
 
-def compare_transactions(chain: ChainClient, *, actor: str) -> dict[str, Found]:
+def compare_transactions(
+    chain: ChainClient, *, actor: str, dry_run: bool = False
+) -> dict[str, Found]:
     """Enter what was mined, and have the worker watch again what is not on chain as noted.
 
     Nothing is sent or opened again here: one look of one node is no proof, and the worker looks
     several times (pipeline.watch). Returns one hash of each batch: the mined one, or the newest.
-    Raises the errors of the chain's client.
+    A dry run takes back what it did. Raises the errors of the chain's client.
     """
     found: dict[str, Found] = {}
     recent = RevealBatch.objects.filter(closed_at__gte=database_now() - _RECENT)
@@ -173,15 +183,18 @@ def compare_transactions(chain: ChainClient, *, actor: str) -> dict[str, Found]:
             fate = judge(batch, sight, keeper=keeper)
             found[told.tx_hash] = Found.AS_NOTED
             if fate is Fate.MOVED:
-                follow_move(batch, sight)
+                with undone_if(dry_run):
+                    follow_move(batch, sight)
                 found[told.tx_hash] = Found.MOVED
             elif fate is Fate.DOUBTFUL:
-                outbox.unsettle(keeper=batch.keeper, nonce=batch.nonce)
+                with undone_if(dry_run):
+                    outbox.unsettle(keeper=batch.keeper, nonce=batch.nonce)
                 found[told.tx_hash] = Found.DOUBTFUL
     if signed := [batch for batch in outbox.open_batches() if batch.signed]:
         rows = [row for batch in signed for row in batch.signed]
         included = look_for_receipts(chain, rows, explains=True)
         for batch in signed:
-            is_closed = close_by_receipt(batch.signed, included, actor=actor)
+            with undone_if(dry_run):
+                is_closed = close_by_receipt(batch.signed, included, actor=actor)
             found[batch.newest.tx_hash] = Found.ENTERED if is_closed else Found.PENDING
     return found

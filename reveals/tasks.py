@@ -17,8 +17,10 @@ from django.conf import settings
 
 from glisk.clients.chain import ChainClient
 from glisk.engine.drain import Drain, run_drain
+from glisk.engine.process import recycle_after_task
 from glisk.pauses import Pauses
 from reveals import keeper, outbox
+from reveals.costs import add_up_costs
 from reveals.outbox import RevealStep, Shared
 from reveals.pipeline.after import ReadBack, Refresh
 from reveals.pipeline.compose import Compose
@@ -40,6 +42,8 @@ class RevealDrain(Drain):
         return self.in_flight + len(self.shared.ready.waiting)
 
     def prepare(self) -> None:
+        if settings.KEEPER_KEY_FILE.path:  # it reads the key, which no other task shall meet
+            recycle_after_task()
         who, shared = self.owner, Shared()
         self.pauses, self.shared = Pauses(), shared
         verify = Verify(who, shared)
@@ -63,9 +67,12 @@ def reveal_tokens() -> int | None:
 
 
 def look_at_keeper() -> int:
-    """Read the keeper's role, chain, balance and gas price; return how many keepers were seen."""
+    """Read the keeper's role, chain, balance and gas price; return how many keepers were seen.
+
+    And add up what reveals have cost.
+    """
+    add_up_costs()
     if not settings.ENABLE_REVEAL_WORKER:
         return 0
-    address = keeper.Keeper.from_settings().address
-    keeper.look_at_keeper(ChainClient.from_settings(), address=address)
+    keeper.look_at_keeper(ChainClient.from_settings(), address=keeper.keeper_address())
     return 1

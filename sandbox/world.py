@@ -93,6 +93,7 @@ class World:
             "DJANGO_SETTINGS_MODULE": "glisk.settings",
             "PYTHONUNBUFFERED": "1",
             "EMBEDDED_DATABASE_DIR": str(self.directory / "postgres"),
+            "METRICS_DIR": str(self.directory / "metrics"),
             "PORT": str(self.ports.web),
             "PUBLIC_BASE_URL": url("web"),
             "RPC_URL": url("node"),

@@ -23,10 +23,12 @@ from tokens.pipeline.poll import Poll
 from tokens.pipeline.samples import Sample
 from tokens.recovery.schedule import compare_everything, look_at_chain, prove_completeness
 from tokens.repairs import retry_what_is_due as retry_failed
+from tokens.timeline import add_up_timeline
 from tokens.totals import close_days as close_spend_days
 from tokens.transitions import PIPELINE_CHANNEL, UPLOAD_CHANNEL, claims
 
 __all__ = [
+    "add_up_timeline",
     "close_spend_days",
     "compare_everything",
     "generate_images",

@@ -50,7 +50,7 @@ class WebhookEvent(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.event_id
+        return f"event {self.event_id}"
 
     @property
     def took_ms(self) -> int | None:

@@ -28,7 +28,7 @@ from glisk.api.short_memory import forget_all
 MOST_QUERIES = 23
 # These answer to POST only, lead elsewhere, or refuse everybody.
 _NO_PAGE = re.compile(
-    r"login|logout|password_change_done|autocomplete|view_on_site|\w+_process_import|\w+_delete"
+    r"login|logout|password_change_done|autocomplete|view_on_site|\w+_process_import|\w+_delete|\w+_history"
     r"|(?!authors_author|auth_)\w+_add"
 )
 

@@ -16,6 +16,11 @@ def actor_of(user: Any) -> str:
     return f"operator {user.get_username()}"
 
 
+def said_by(actor: str) -> str:
+    """Return an actor as people read it: the name of a login or of a command."""
+    return actor.removeprefix("operator ")
+
+
 def record_action(
     *, actor: str, action: str, subject: str, reason: str, detail: dict[str, Any] | None = None
 ) -> OperatorAction:

@@ -1,7 +1,7 @@
 """Pieces of HTML that the admin's pages share."""
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from itertools import pairwise
 from typing import Any
@@ -33,22 +33,39 @@ def duration(seconds: float | None) -> str:
     return f"{max(seconds, 0):.0f} s" if seconds >= 10 or seconds < 1 else f"{seconds:.1f} s"
 
 
-def age(moment: datetime | None) -> SafeString | str:
+def moment(at: datetime) -> str:
+    """Return a moment as all pages show it: to the second, in UTC, with the zone's name."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def age(at: datetime | None) -> SafeString | str:
     """Return how long ago a moment was, with the moment itself as the tooltip."""
-    if moment is None:
+    if at is None:
         return NOTHING
-    passed = duration((timezone.now() - moment).total_seconds())
-    iso = moment.isoformat(timespec="seconds")
+    passed = duration((timezone.now() - at).total_seconds())
+    iso = at.isoformat(timespec="seconds")
     return format_html(
-        '<time datetime="{}" title="{}" class="glisk-nowrap">{}</time>', iso, iso, passed
+        '<time datetime="{}" title="{}" class="glisk-nowrap">{}</time>', iso, moment(at), passed
     )
 
 
 def short(text: str | None) -> SafeString | str:
-    """Return a hash, address or CID by its two ends, whole in the tooltip."""
+    """Return a hash, address or CID by its two ends, with a button that copies all of it."""
     if not text:
         return NOTHING
-    return format_html('<code class="glisk-hash" title="{}">{}</code>', text, shortened(text))
+    shown = format_html('<code class="glisk-hash" title="{}">{}</code>', text, shortened(text))
+    return copyable(text, shown)
+
+
+def copyable(text: str, shown: SafeString | str = "") -> SafeString:
+    """Return what is shown of a text (else all of it), and a button that copies it."""
+    return format_html(
+        '<span class="glisk-copied">{}<button type="button" class="glisk-copy" value="{}" '
+        'aria-label="Copy {}" title="Copy"></button></span>',
+        shown or text,
+        text,
+        shortened(text),
+    )
 
 
 def shortened(text: str) -> str:
@@ -69,10 +86,12 @@ def external_link(url: str, label: str, *, title: str = "") -> SafeString | str:
 
 
 def hash_link(text: str | None, url: str) -> SafeString | str:
-    """Return a shortened hash as a link to the explorer or the gateway, if there is one."""
+    """Return a hash to copy, shortened; as a link to explorer or gateway, if there is one."""
     if not text:
         return NOTHING
-    return external_link(url, shortened(text), title=text) if url else short(text)
+    if not url:
+        return short(text)
+    return copyable(text, external_link(url, shortened(text), title=text))
 
 
 def wallet_link(address: str | None) -> SafeString | str:
@@ -84,7 +103,8 @@ def transaction_link(tx_hash: str | None) -> SafeString | str:
 
 
 def block_link(number: int | None) -> SafeString | str:
-    return NOTHING if number is None else hash_link(str(number), explorer_url("block", number))
+    """Return a block as a link to the explorer, if there is one."""
+    return NOTHING if number is None else external_link(explorer_url("block", number), str(number))
 
 
 def cid_link(cid: str | None) -> SafeString | str:

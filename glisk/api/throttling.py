@@ -7,8 +7,9 @@ keyed hash only.
 import ipaddress
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import connection
@@ -102,15 +103,20 @@ def network_of(address: str) -> str:
 
 
 def sender_address(request: HttpRequest | Request) -> str:
-    """Return the address of the first machine, seen from here, that is none of our proxies.
+    """Return the address of the first machine, seen from here, that is none of our proxies."""
+    return sender_named_in(request.META)
+
+
+def sender_named_in(meta: Mapping[str, Any]) -> str:
+    """Return the same by a WSGI environment.
 
     Each proxy adds to the right of X-Forwarded-For whom it heard. So the header is believed from
     the right, and only as far as those who wrote it stand in TRUSTED_PROXIES: what a visitor made
     up stands left of that.
     """
-    sender: str = request.META.get("REMOTE_ADDR", "")
-    heard = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-    while heard and _is_trusted(sender):
+    sender: str = meta.get("REMOTE_ADDR", "")
+    heard = meta.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    while heard and is_in(sender, settings.TRUSTED_PROXIES):
         named = _PORT.sub(r"\1\2", heard.pop().strip())
         if _address(named) is None:
             break
@@ -118,9 +124,10 @@ def sender_address(request: HttpRequest | Request) -> str:
     return sender
 
 
-def _is_trusted(address: str) -> bool:
+def is_in(address: str, networks: Iterable[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> bool:
+    """Tell whether a text is an address in one of these networks."""
     parsed = _address(address)
-    return parsed is not None and any(parsed in network for network in settings.TRUSTED_PROXIES)
+    return parsed is not None and any(parsed in network for network in networks)
 
 
 def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

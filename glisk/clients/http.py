@@ -44,6 +44,7 @@ from glisk.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from glisk.metrics import timed_vendor_call
 
 MAX_JSON_BYTES: Final = 4 * 1024 * 1024
 MAX_ERROR_BYTES: Final = 64 * 1024
@@ -311,7 +312,15 @@ class HttpClient:
 
     @contextmanager
     def failures(self, what: str, *, idempotent: bool) -> Iterator[None]:
-        """Let what goes wrong with a request of the session leave as an error of our tree."""
+        """Let what goes wrong with a request of the session leave as an error of our tree.
+
+        The call is counted, with its outcome and how long it took.
+        """
+        with timed_vendor_call(self.vendor), self._translated(what, idempotent=idempotent):
+            yield
+
+    @contextmanager
+    def _translated(self, what: str, *, idempotent: bool) -> Iterator[None]:
         where = f"{self.vendor}: {what}"
         try:
             with _around_call(self.vendor):

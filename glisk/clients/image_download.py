@@ -33,6 +33,7 @@ from requests.structures import CaseInsensitiveDict
 
 from glisk.clients.http import retry_after_seconds, tls_context
 from glisk.errors import ArtefactError, PermanentError, ProviderError, TransientError
+from glisk.metrics import timed_vendor_call
 
 VENDOR: Final = "output"
 DATA_SCHEME: Final = "data:"
@@ -77,6 +78,11 @@ def download_output(
     HTTP status), ArtefactError if there are more than `max_bytes` bytes, and TransientError for
     everything that may pass (a 404 too: the file may still be on its way).
     """
+    with timed_vendor_call(VENDOR):
+        return _download(url, allowed_hosts, max_bytes, timeout)
+
+
+def _download(url: str, allowed_hosts: Sequence[str], max_bytes: int, timeout: float) -> bytes:
     deadline = time.monotonic() + timeout
     try:
         parts = urlsplit(url)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import difflib
 import io
 import ipaddress
 import os
@@ -15,17 +16,14 @@ import re
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from glisk.config.development_accounts import (
-    SECP256K1_ORDER,
-    development_addresses,
-    is_development_key,
-)
+from glisk.config.development_accounts import development_addresses, is_development_key
+from glisk.config.private_key import KeyFile, judge_apart, judge_key
 
 N = TypeVar("N", int, float)
 
@@ -36,13 +34,17 @@ _HOST_NAME = re.compile(
 # Plain digits and one point: `int` and `float` take `1_000`, `1e2` and other scripts as well.
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
+# 1.000 is one to some people and a thousand to others; 0.005 is the same to all.
+_MISREADABLE = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
 _LINE = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _QUOTED = re.compile(r"""((['"]).*?\2)(?:\s+#.*)?""")
 _COMMENT = re.compile(r"\s#.*")
-_HEX_KEY = re.compile(r"(0x)?[0-9a-fA-F]{64}")
+_PRICE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?(/s)?")
+# PINATA_KEY is like PINATA_API_KEY, HOSTNAME is not like HOST.
+_LIKE_OURS = 0.82
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
@@ -50,30 +52,54 @@ class ConfigurationError(ImproperlyConfigured):
     """The environment is faulty; the message names every fault."""
 
 
+class Variable(NamedTuple):
+    """What a setting asks of a variable: a kind in words, and what it is where it is not set."""
+
+    wanted: str
+    default: Any
+
+
 class Environment:
     """A reader of variables that collects faults, which echo no value; an empty one is not set.
 
-    What was read as a secret is kept in `secrets`, by the names of the variables.
+    What was asked for is kept in `asked`, for the reference and for names that nothing reads.
+
+    What was read as a secret is kept in `secrets`, by the names of the variables. Each of
+    `secret_names` may stand in a file instead, which `<name>_FILE` names.
     """
 
     def __init__(self, variables: Mapping[str, str]) -> None:
         self._values = {name: value.strip() for name, value in variables.items()}
         self._given_as: dict[str, str] = {}
         self.faults: list[str] = []
+        self.asked: dict[str, Variable] = {}
         self.secrets: list[tuple[str, str]] = []
+        self.secret_names: set[str] = set()
+        self._unreadable: set[str] = set()  # their files
+        self._public_files: set[str] = set()
 
     def also(self, other: str, name: str) -> None:
         """Let a variable be given under another name, too; its own wins where both are set."""
+        self.asked[other] = Variable(f"another name of {name}", "")
         if self._values.get(other) and not self._values.get(name):
             self._values[name] = self._values[other]
             self._given_as[name] = other
 
     def fault(self, name: str, problem: str) -> None:
+        if name in self._unreadable:
+            return  # what else is wrong comes of it
         self.faults.append(f"{self._given_as.get(name, name)}: {problem}")
 
     def finish(self) -> None:
         """Raise `ConfigurationError` naming every fault that was found."""
         faults = sorted(set(self.faults))
+        required = [name for name, asked in self.asked.items() if asked.default is REQUIRED]
+        if faults and required and not any(self._values.get(name) for name in required):
+            names = ", ".join(dict.fromkeys(fault.partition(":")[0] for fault in faults))
+            raise ConfigurationError(
+                f"Nothing is configured: {names} are needed. For the local sandbox: "
+                "cp .env.example .env; for real use fill in what it explains."
+            )
         if faults:
             lines = "\n".join(f"  - {fault}" for fault in faults)
             raise ConfigurationError(
@@ -81,13 +107,28 @@ class Environment:
                 "Mend them in the environment or in the .env file; .env.example explains each."
             )
 
+    def misnamed(self) -> dict[str, str]:
+        """Return the variables that nothing reads and that look like ours, with what was meant."""
+        found = {}
+        for name in sorted(self._values):
+            is_file = name.endswith("_FILE") and name.removesuffix("_FILE") in self.secret_names
+            if name not in self.asked and not is_file:
+                for meant in difflib.get_close_matches(name.upper(), self.asked, 1, _LIKE_OURS):
+                    if _begin_alike(name.upper(), meant):
+                        found[name] = meant
+        return found
+
     def refuse_published(self, *, example: Path) -> None:
         """Make each secret a fault that stands in the example, or is a key that everybody has."""
         text = example.read_text(encoding="utf-8") if example.is_file() else ""
         published = {_comparable(word) for word in re.split(r"[\s,=`]+", text)}
-        for name, secret in self.secrets:
-            if secret and (_comparable(secret) in published or is_development_key(secret)):
-                self.fault(name, "is public: it stands in GLISK's repository; give your own")
+        public = {
+            name
+            for name, secret in self.secrets
+            if secret and (_comparable(secret) in published or is_development_key(secret))
+        }
+        for name in public | self._public_files:
+            self.fault(name, "is public: it stands in GLISK's repository; give your own")
 
     def text(
         self,
@@ -98,6 +139,7 @@ class Environment:
         min_length: int = 0,
         max_length: int = 1_000_000,
     ) -> str:
+        self.asked.setdefault(name, Variable(wanted, default))
         value = self._values.get(name, "")
         if not value:
             if default is REQUIRED:
@@ -120,6 +162,7 @@ class Environment:
     ) -> list[str]:
         """A comma-separated list; entries that `each` refuses are faults, told by number only."""
         wanted = f"a comma-separated list of {wanted}"
+        self.asked[name] = Variable(wanted, default)
         unset: Any = default if default is REQUIRED else ""
         given = self.text(name, unset, wanted=wanted)
         if not given:
@@ -132,17 +175,20 @@ class Environment:
 
     def secret(self, name: str, default: str = REQUIRED, **limits: Any) -> str:
         """Read a text that nobody else may know; the limits are those of `text`."""
+        self._take_from_file(name)
         value = self.text(name, default, **limits)
         self.secrets.append((name, value))
         return value
 
     def secret_texts(self, name: str, default: list[str] = REQUIRED, **limits: Any) -> list[str]:
         """Read a list of secrets; the limits are those of `texts`."""
+        self._take_from_file(name)
         values = self.texts(name, default, **limits)
         self.secrets += [(name, value) for value in values]
         return values
 
     def flag(self, name: str, default: bool) -> bool:
+        self.asked[name] = Variable("true or false", default)
         given = self.text(name, "").lower()
         if given and given not in _FLAGS:
             self.fault(name, "is not true or false")
@@ -166,8 +212,14 @@ class Environment:
         high: N,
         wanted: str,
     ) -> N:
+        self.asked[name] = Variable(wanted, default)
         given = self.text(name, "")
         if not given:
+            return default
+        if form is _DECIMAL and _MISREADABLE.fullmatch(given):
+            self.fault(
+                name, "has three digits after the point, which some read as thousands: write 1.25"
+            )
             return default
         if not form.fullmatch(given) or not low <= (value := kind(given)) <= high:
             self.fault(name, f"is not {wanted}")
@@ -206,38 +258,63 @@ class Environment:
             self.fault(name, "is an account of every local test node: its private key is public")
         return value
 
-    def private_key(self, name: str, *, needed: bool) -> str:
-        """Read a 32-byte private key in hex, or the file in `<name>_FILE`.
+    def private_key(self, name: str, *, needed: bool) -> tuple[str, KeyFile]:
+        """Read a 32-byte private key in hex, or have the file in `<name>_FILE` judged.
 
-        A process that does not need it gets nothing, and reads no file; a senseless key is a
-        fault there, too.
+        Returns the key, and the file with the address of the key that it holds. A process that
+        does not need the key gets neither, and reads no file; a senseless key is a fault there,
+        too. Of a file's key nothing gets into this process (`judge_apart`).
         """
         file_name = f"{name}_FILE"
+        self.secret_names.add(name)
         value, path = self.text(name, ""), self.text(file_name, "")
         if value and path:
             self.fault(name, f"is set as well as {file_name}; keep one of them")
-        elif path and needed:
-            name = file_name
-            try:
-                value = Path(path).read_text(encoding="ascii").strip()
-            except (OSError, UnicodeDecodeError):
-                self.fault(name, "cannot be read")
-                return ""
-        if not value:
-            if needed:
-                self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
-            return ""
-        if not _HEX_KEY.fullmatch(value) or not 0 < int(value, 16) < SECP256K1_ORDER:
-            self.fault(name, "is not a private key (64 hex digits, in the range of secp256k1)")
-            return ""
-        value = "0x" + value.lower().removeprefix("0x")
-        self.secrets.append((name, value))
-        return value if needed else ""
+            return "", KeyFile()
+        if path and needed:
+            judged, name = judge_apart(path), file_name
+        elif value:
+            judged = judge_key(value)
+        elif needed:
+            self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
+            return "", KeyFile()
+        else:
+            return "", KeyFile()
+        if judged.problem:
+            self.fault(name, judged.problem)
+            return "", KeyFile()
+        if value:
+            value = "0x" + value.lower().removeprefix("0x")
+            self.secrets.append((name, value))
+            return value if needed else "", KeyFile()
+        if judged.is_public:
+            self._public_files.add(name)
+        return "", KeyFile(path, judged.address)
 
     def key_in_reach(self, name: str) -> bool:
         """Tell whether this process could read a private key, needed or not."""
         path = self.text(f"{name}_FILE", "")
         return bool(self.text(name, "")) or bool(path and os.access(path, os.R_OK))
+
+    def _take_from_file(self, name: str) -> None:
+        """Let a secret stand in the file that `<name>_FILE` names; faults name that variable."""
+        self.secret_names.add(name)
+        file_name = f"{name}_FILE"
+        path = self._values.get(file_name, "")
+        if not path:
+            return
+        if self._values.get(name):
+            self.fault(name, f"is set as well as {file_name}; keep one of them")
+            return
+        self._given_as[name] = file_name
+        try:
+            self._values[name] = Path(path).read_text(encoding="utf-8").strip()
+            problem = "" if self._values[name] else "is an empty file"
+        except (OSError, UnicodeDecodeError) as error:
+            problem = f"cannot be read ({getattr(error, 'strerror', '') or 'it is not UTF-8'})"
+        if problem:
+            self.fault(name, problem)
+            self._unreadable.add(name)
 
     def url(self, name: str, default: str = REQUIRED) -> str:
         """An HTTP URL, returned without a trailing slash."""
@@ -246,9 +323,15 @@ class Environment:
             self.fault(name, "is not a URL (http or https)")
         return value.rstrip("/")
 
+    def secret_url(self, name: str, default: str = REQUIRED) -> str:
+        """Read an HTTP URL that may hold a key, as nodes' do; logs show its host."""
+        self._take_from_file(name)
+        return self.url(name, default)
+
     def database_url(self, name: str) -> str:
         """A PostgreSQL URL, or empty."""
-        value = self.text(name, "")
+        self._take_from_file(name)
+        value = self.text(name, "", wanted="a URL (postgres://user:password@host:5432/name)")
         try:
             parts = urlsplit(value)
             valid = parts.scheme in ("postgres", "postgresql") and len(parts.path) > 1
@@ -260,12 +343,32 @@ class Environment:
         return value
 
 
+def _begin_alike(name: str, other: str) -> bool:
+    """Tell a slip of the fingers from another program's variable (OPENAI_API_KEY, API_URL)."""
+    first, other_first = name.partition("_")[0], other.partition("_")[0]
+    alike = difflib.SequenceMatcher(None, first, other_first).ratio() >= _LIKE_OURS
+    return alike or name.replace("_", "") == other.replace("_", "")
+
+
 def _plain(number: float) -> str:
     return format(Decimal(str(number)), "f")  # no exponent: it would not be taken
 
 
 def _comparable(secret: str) -> str:
     return secret.lower().removeprefix("0x")  # of the forms that a hex key may have
+
+
+def is_price(value: str) -> bool:
+    """Tell whether these are US dollars: 0.003 (an image) or 0.000725/s (a second)."""
+    return _PRICE.fullmatch(value) is not None and not _MISREADABLE.fullmatch(
+        value.removesuffix("/s")
+    )
+
+
+def is_model_price(value: str) -> bool:
+    """Tell whether this is a model with its price (owner/name=0.003)."""
+    model, _, price = value.rpartition("=")
+    return bool(model.strip()) and is_price(price.strip())
 
 
 def is_host_name(value: str) -> bool:

@@ -27,8 +27,19 @@ def check_deployment(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
     """Judge the settings together; a local chain need not pass what is for real networks."""
-    found = list(_of_production()) if settings.PRODUCTION else []
+    found = list(_of_names())
+    if settings.PRODUCTION:
+        found += _of_production()
     return found if settings.NETWORK == "LOCAL" else [*found, *_of_real_networks()]
+
+
+def _of_names() -> Iterator[checks.CheckMessage]:
+    for name, meant in settings.MISNAMED_VARIABLES.items():
+        yield checks.Warning(
+            f"{name} is not known; did you mean {meant}?",
+            hint="Rename it, or take it out; docs/configuration.md has all names.",
+            id="glisk.W008",
+        )
 
 
 def _of_production() -> Iterator[checks.CheckMessage]:
@@ -37,6 +48,12 @@ def _of_production() -> Iterator[checks.CheckMessage]:
             "NETWORK is LOCAL although APP_ENV is production.",
             hint="Set NETWORK to BASE_MAINNET or BASE_SEPOLIA.",
             id="glisk.W001",
+        )
+    if not settings.METRICS_TOKEN and not settings.METRICS_NETWORKS:
+        yield checks.Info(
+            "Nobody may read /metrics, nor what the health pages tell of money and keys.",
+            hint="Set METRICS_TOKEN, or METRICS_NETWORKS; docs/deployment.md, Probes.",
+            id="glisk.I002",
         )
     if settings.EMBEDDED_DATABASE:
         yield checks.Warning(
@@ -47,6 +64,15 @@ def _of_production() -> Iterator[checks.CheckMessage]:
 
 
 def _of_real_networks() -> Iterator[checks.CheckMessage]:
+    if settings.KEEPER_KEY_IN_REACH:
+        yield checks.Warning(
+            "A process with this environment can read the keeper's private key, and signs nothing: "
+            "whoever gets into the web server has the key.",
+            hint="Give the worker alone KEEPER_PRIVATE_KEY_FILE, a file that only its user can "
+            "read, and leave KEEPER_PRIVATE_KEY empty. In the worker's own environment this check "
+            "says the same: there it is no fault.",
+            id="glisk.W010",
+        )
     for name in _VENDOR_URLS:
         url = urlsplit(getattr(settings, name))
         if url.hostname in _LOOPBACK:
@@ -57,8 +83,16 @@ def _of_real_networks() -> Iterator[checks.CheckMessage]:
             )
         if url.scheme == "http":
             yield checks.Warning(
-                f"{name} is plain HTTP: its credentials can be read.", id="glisk.W002"
+                f"{name} is plain HTTP: its credentials can be read.",
+                hint="Give the vendor's https:// address.",
+                id="glisk.W002",
             )
+    if settings.NETWORK == "BASE_MAINNET" and not settings.DAILY_SPEND_CAP_USD:
+        yield checks.Warning(
+            "DAILY_SPEND_CAP_USD is 0: nothing ends what a day of images may cost.",
+            hint="Set what a busy day may cost, in US dollars; the generation pauses above it.",
+            id="glisk.W007",
+        )
     if urlsplit(settings.PUBLIC_BASE_URL).scheme not in ("", "https"):
         yield checks.Error(
             "PUBLIC_BASE_URL is not HTTPS; Replicate refuses such a webhook.",
@@ -75,9 +109,16 @@ def _of_real_networks() -> Iterator[checks.CheckMessage]:
     if settings.SIGNED_REQUESTS_PER_MINUTE and not settings.TRUSTED_PROXIES:
         yield checks.Warning(
             "TRUSTED_PROXIES is empty: behind a proxy all visitors share one limit of "
-            f"{settings.SIGNED_REQUESTS_PER_MINUTE} signed requests a minute.",
+            f"{settings.SIGNED_REQUESTS_PER_MINUTE} signed requests a minute, and anybody's wrong "
+            "passwords lock an operator out.",
             hint="Give the addresses of the proxies in front of this server; docs/deployment.md.",
             id="glisk.W005",
+        )
+    if not settings.SECOND_FACTOR_REQUIRED:
+        yield checks.Warning(
+            "SECOND_FACTOR_REQUIRED is false: a password alone may spend and reveal.",
+            hint="Unset it; `manage.py remove_second_factor` helps who lost theirs.",
+            id="glisk.W011",
         )
     internal = [host for host in settings.ALLOWED_HOSTS if _is_internal(host)]
     if internal and settings.SECURE_SSL_REDIRECT:

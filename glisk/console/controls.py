@@ -1,11 +1,11 @@
-"""The controls: pauses, breakers, limits, reveals and recovery by hand, on a page of the admin.
+"""The controls: pauses, breakers, limits, reveals and recovery by hand (page: control_page).
 
-Everything done here leaves an audit row.
+Everybody who may see the system's state may look; each button needs its permission. Everything
+done here leaves an audit row.
 """
 
 from __future__ import annotations
 
-import secrets
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,23 +13,18 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from django.contrib import admin, messages
-from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
-from django.urls import reverse
 from django_q.tasks import async_task
 
 from glisk import pauses
-from glisk.admin.actions import MOST_AT_ONCE, is_first
-from glisk.admin.audit import actor_of, record_action, said
+from glisk.admin.actions import MOST_AT_ONCE
+from glisk.admin.audit import record_action, said
 from glisk.breaker import BreakerState, name_of_breaker
 from glisk.clients.chain import ChainClient
 from glisk.console.overview.causes import Trouble, find_causes
-from glisk.errors import ProviderError
-from glisk.models import OperatorAction, SystemState
+from glisk.management.base import counted
+from glisk.models import SystemState
 from glisk.permissions import (
     CHECK_DRIFT,
     PAUSE_STAGE,
@@ -43,11 +38,8 @@ from reveals.admin.tokens import reveal_cost
 from reveals.by_hand import request_reveal
 from reveals.reconcile import compare_transactions, reconcile_reveals
 from tokens.models import Token
-from tokens.recovery.drift import ADVICE, last_report
-from tokens.recovery.drift import KEY as DRIFT_KEY
 
 URL_NAME = "glisk_systemstate_controls"
-_TRAIL_ROWS = 20
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ class Control:
     """A button of the page; `run(subject, actor, reason)` says what it did.
 
     One with an `about`, which says what it does and what that costs now, concerns the whole system:
-    it is done once, however often it is pressed.
+    it is done once, however often it is pressed. `asks_why`: not without a reason.
     """
 
     name: str
@@ -64,6 +56,7 @@ class Control:
     run: Callable[[str, str, str], str]
     about: str | Callable[[], str] = ""
     icon: str = ""
+    asks_why: bool = False
 
 
 # -- what is done to a stage or a vendor ---------------------------------------------------
@@ -102,11 +95,20 @@ def _reset(key: str, value: dict[str, Any], *, action: str, actor: str, reason: 
     return True
 
 
-def _to_one(service: Callable[..., bool], did: str) -> Callable[[str, str, str], str]:
+def label_of(subject: str) -> str:
+    """Return a stage or a vendor as people read it."""
+    return pauses.STAGE_LABELS.get(subject) or name_of_breaker(subject)
+
+
+def _to_one(
+    service: Callable[..., bool], did: str, why: str = ""
+) -> Callable[[str, str, str], str]:
+    """Return what a button does to one subject; `why` stands where a person gave no reason."""
+
     def run(subject: str, actor: str, reason: str) -> str:
-        if not service(subject, actor=actor, reason=reason):
-            raise ValueError(f"{subject.capitalize()}: there is nothing to do.")
-        return f"{subject.capitalize()} {did}"
+        if not service(subject, actor=actor, reason=reason.strip() or why):
+            raise ValueError(f"{label_of(subject)}: there is nothing to do.")
+        return f"{label_of(subject)}: {did}"
 
     return run
 
@@ -122,8 +124,9 @@ def _ready() -> QuerySet[Token]:
 def _reveal_all(_: str, actor: str, reason: str) -> str:
     results = request_reveal(token_ids=_ready().values_list("pk", flat=True), actor=actor)
     skipped = [result.message for result in results if not result.done]
-    left_out = f" {len(skipped)} were left out: {' '.join(sorted(set(skipped)))}"
-    return f"{len(results) - len(skipped)} reveals are requested.{left_out if skipped else ''}"
+    left_out = f" {len(skipped)} skipped: {' '.join(sorted(set(skipped)))}"
+    going = counted(len(results) - len(skipped), "reveal")
+    return f"{going} requested.{left_out if skipped else ''}"
 
 
 def _reconcile(_: str, actor: str, reason: str) -> str:
@@ -132,13 +135,14 @@ def _reconcile(_: str, actor: str, reason: str) -> str:
     found = reconcile_reveals(chain, actor=actor)
     counts = Counter([*compared.values(), *found.values()])
     told = "".join(f", {number} {what}" for what, number in counts.items())
-    return f"{len(compared)} batches, {len(found)} ready tokens compared{told}."
+    batches = f"{len(compared)} {'batch' if len(compared) == 1 else 'batches'}"
+    return f"{batches}, {counted(len(found), 'ready token')} compared{told}."
 
 
 def _recover(_: str, actor: str, reason: str) -> str:
     async_task("tokens.tasks.look_at_chain")
     async_task("tokens.tasks.prove_completeness")
-    return "A worker reads the chain now; what it finds stands in the log and below."
+    return "A worker reads the chain now; see the log and the comparison below."
 
 
 def _compare(_: str, actor: str, reason: str) -> str:
@@ -147,13 +151,25 @@ def _compare(_: str, actor: str, reason: str) -> str:
 
 
 CONTROLS: Final = (
-    Control("pause", "Pause", PAUSE_STAGE, _to_one(pauses.pause_stage, "is paused now.")),
-    Control("resume", "Resume", PAUSE_STAGE, _to_one(pauses.resume_stage, "goes on.")),
-    Control("reset_breaker", "Call again", RESET_BREAKER, _to_one(reset_breaker, "is called.")),
-    Control("reset_rate", "Count anew", RESET_BREAKER, _to_one(reset_rate_limit, "counts anew.")),
+    Control("pause", "Pause", PAUSE_STAGE, _to_one(pauses.pause_stage, "paused."), asks_why=True),
+    Control(
+        "resume", "Resume", PAUSE_STAGE, _to_one(pauses.resume_stage, "resumed."), asks_why=True
+    ),
+    Control(
+        "reset_breaker",
+        "Try now",
+        RESET_BREAKER,
+        _to_one(reset_breaker, "the next call is made now.", "Tried again by hand."),
+    ),
+    Control(
+        "reset_rate",
+        "Reset counter",
+        RESET_BREAKER,
+        _to_one(reset_rate_limit, "the counter is reset.", "Reset by hand."),
+    ),
     Control(
         "reveal_all",
-        "Reveal all that is ready",
+        "Reveal all ready tokens",
         REVEAL_NOW,
         _reveal_all,
         lambda: reveal_cost(_ready().count()) or "No token is ready.",
@@ -164,12 +180,12 @@ CONTROLS: Final = (
         "Reconcile reveals",
         RECONCILE,
         _reconcile,
-        "Compares transactions and ready tokens with the chain, and follows it.",
+        "Compares transactions and ready tokens with the chain. The chain is right.",
         "sync_alt",
     ),
     Control(
         "recover",
-        "Run the recovery",
+        "Read missing mints",
         RUN_RECOVERY,
         _recover,
         "Reads new and missing mints from the chain. The worker does so every few seconds.",
@@ -177,7 +193,7 @@ CONTROLS: Final = (
     ),
     Control(
         "check_drift",
-        "Compare everything",
+        "Compare with the chain",
         CHECK_DRIFT,
         _compare,
         "Proves that no mint is missing, and compares tokens with the contract, the newest first, "
@@ -187,60 +203,14 @@ CONTROLS: Final = (
 )
 
 
-# -- the page ----------------------------------------------------------------------------
+# -- what a page shows of them -------------------------------------------------------------
 
 
-def may_control(user: Any) -> bool:
-    """Tell whether somebody may use any of the controls."""
-    return any(user.has_perm(control.permission) for control in CONTROLS)
-
-
-def control_page(request: HttpRequest) -> HttpResponse:
-    """Show the controls to whoever may use one of them; do what a form asks for."""
-    if not may_control(request.user):
-        raise PermissionDenied
-    if request.method == "POST":
-        _act(request)
-        return HttpResponseRedirect(reverse(f"admin:{URL_NAME}"))
-    paused = {pause.stage: pause for pause in pauses.list_pauses()}
-    context: dict[str, Any] = {
-        **admin.site.each_context(request),
-        "title": "Controls",
-        "stages": [(stage, paused.get(stage)) for stage in pauses.STAGES],
-        "breakers": list_breakers(),
-        "rates": list_rate_use(),
-        "actions": [
-            control
-            for control in CONTROLS
-            if control.about and request.user.has_perm(control.permission)
-        ],
-        "once": secrets.token_urlsafe(16),
-        "drift": drift_report(),
-        "trail": OperatorAction.objects.order_by("-at")[:_TRAIL_ROWS],
-    }
-    return TemplateResponse(request, "admin/controls.html", context)
-
-
-def _act(request: HttpRequest) -> None:
-    name, actor = request.POST.get("action"), actor_of(request.user)
-    control = next((control for control in CONTROLS if control.name == name), None)
-    if control is None or not request.user.has_perm(control.permission):
-        raise PermissionDenied
-    if control.about and not is_first(request, request.POST.get("once", "")):
-        messages.warning(request, f"{control.label} was asked for already, and done once.")
-        return
-    subject = request.POST.get("subject", "")
-    reason = request.POST.get("reason", "")[:1000]
-    try:
-        done = control.run(subject, actor, reason)
-    except (ProviderError, ValueError) as error:
-        messages.error(request, f"{control.label}: {error}")
-        return
-    if control.about:
-        record_action(
-            actor=actor, action=control.name, subject="system", reason=reason, detail={"said": done}
-        )
-    messages.success(request, f"{control.label}: {done}")
+def may_see_controls(user: Any) -> bool:
+    """Tell whether somebody may look at the controls, or use any of them."""
+    return user.has_perm("glisk.view_systemstate") or any(
+        user.has_perm(control.permission) for control in CONTROLS
+    )
 
 
 def list_breakers() -> list[tuple[str, str, Trouble | None]]:
@@ -261,7 +231,15 @@ def list_rate_use() -> list[dict[str, Any]]:
         used = sum(n for second, n in limit.calls.items() if int(second) >= now - WINDOW_SECONDS)
         until = datetime.fromtimestamp(limit.until, UTC) if limit.until > now else None
         per_minute = limit.limit_at(now)
-        uses.append({"name": name, "used": used, "per_minute": per_minute, "until": until})
+        uses.append(
+            {
+                "name": name,
+                "label": label_of(name),
+                "used": used,
+                "per_minute": per_minute,
+                "until": until,
+            }
+        )
     return uses
 
 
@@ -269,16 +247,3 @@ def _states(prefix: str) -> list[tuple[str, Any]]:
     """Return the stored states under a prefix, by their bare names."""
     rows = SystemState.objects.filter(pk__startswith=prefix).order_by("pk")
     return [(row.state_key.removeprefix(prefix), row.state_value) for row in rows]
-
-
-def drift_report() -> dict[str, Any] | None:
-    """Return the last comparison with the chain for a page: when, what differs, what to do."""
-    stored = SystemState.objects.filter(pk=DRIFT_KEY).values_list("updated_at", flat=True)
-    if (at := stored.first()) is None:
-        return None
-    report = last_report()
-    kinds = [
-        (kind, number, ADVICE.get(kind), [each for each in report.findings if each.kind == kind])
-        for kind, number in sorted(report.counts.items())
-    ]
-    return {"at": at, "report": report, "kinds": kinds}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from django.contrib import admin
 from django.contrib.humanize.templatetags.humanize import intword
@@ -18,8 +19,10 @@ from glisk.admin.formatting import duration, ether
 from glisk.clients.links import explorer_url
 from glisk.clock import read_moment
 from glisk.console.charts import pace_charts
-from glisk.console.controls import may_control
+from glisk.console.controls import CONTROLS, may_see_controls
+from glisk.console.controls import URL_NAME as CONTROLS_URL
 from glisk.console.overview import Overview, take_overview
+from glisk.console.overview.causes import Trouble
 from glisk.console.overview.last_day import last_day
 from glisk.console.overview.system import ChainFacts, Worker
 from glisk.management.base import counted
@@ -69,7 +72,10 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
     may = {part: request.user.has_perm(permission) for part, permission in _PARTS.items()}
     shown: dict[str, Any] = {"now": view.taken_at, "may": may, "tiles": []}
     if may["states"]:
-        shown |= {"troubles": view.troubles, "may_control": may_control(request.user)}
+        shown |= {
+            "troubles": [(each, _button(each, request.user)) for each in view.troubles],
+            "may_control": may_see_controls(request.user),
+        }
         shown["tiles"].append(chain_tile(view.chain, view.taken_at))
     if may["workers"]:
         shown["workers"] = view.workers
@@ -89,7 +95,17 @@ def dashboard(request: HttpRequest) -> dict[str, Any]:
             "failures": view.failures[:_ROWS],
         }
         shown["tiles"].append(failure_tile(failed, day.revealed))
+    shown["is_calm"] = not any(tile.tone in ("warn", "bad") for tile in shown["tiles"])
     return shown
+
+
+def _button(trouble: Trouble, user: Any) -> tuple[str, str] | None:
+    """Return label and address of what ends a trouble at once, if this user may do it."""
+    control = next((control for control in CONTROLS if control.name == trouble.remedy), None)
+    if control is None or not user.has_perm(control.permission):
+        return None
+    asked = urlencode({"action": control.name, "subject": trouble.subjects}, doseq=True)
+    return control.label, f"{reverse(f'admin:{CONTROLS_URL}')}?{asked}"
 
 
 def _batches(view: Overview) -> list[dict[str, Any]]:

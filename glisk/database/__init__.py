@@ -3,6 +3,8 @@
 The settings import this module, so it imports nothing that needs them.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,22 @@ _KEEPALIVE = {
     "keepalives_count": 3,
     "tcp_user_timeout": 30_000,  # milliseconds
 }
+
+
+@contextmanager
+def undone_if(dry_run: bool) -> Iterator[None]:
+    """Take back what the block writes, where it is a dry run: it was done, and nobody saw it.
+
+    The block asks no vendor: in a dry run all of it is one transaction.
+    """
+    from django.db import transaction
+
+    if not dry_run:
+        yield
+        return
+    with transaction.atomic():
+        yield
+        transaction.set_rollback(True)
 
 
 def database_settings(*, url: str, embedded_dir: Path, pool_size: int | None) -> dict[str, Any]:

@@ -244,20 +244,26 @@ def _holds(works: Sequence[Any], work: Any) -> bool:
     return any(each is work for each in works)
 
 
-def run_drain(drain_class: type[Drain], stop: Flag | None = None) -> int:
+def run_drain(
+    make_drain: Callable[[], Drain],
+    stop: Flag | None = None,
+    *,
+    budget_seconds: float | None = None,
+) -> int:
     """Run a drain to its end, if a slot is free; the body of a django-q2 task.
 
-    Returns how many calls it finished. `stop` replaces the process's stop flag (for tests). Raises
+    Returns how many calls it finished. Outside of a worker `stop` replaces the process's stop flag,
+    and `budget_seconds` DRAIN_BUDGET_SECONDS, after which a drain enqueues its successor. Raises
     what `turn()` raised, once the calls under way are saved.
     """
     stop = stop or process_stop_flag()
-    drain = drain_class()
+    drain = make_drain()
     if stop.is_set() or not drain.slot_is_free():
         return 0
     limit = drain.longest_freeze_seconds
     with (
         structlog.contextvars.bound_contextvars(stage=drain.stage, drain=drain.owner),
-        closing(_Loop(drain, stop)) as loop,
+        closing(_Loop(drain, stop, budget_seconds or settings.DRAIN_BUDGET_SECONDS)) as loop,
     ):
         if loop.take_slot():
             with DeadMan(limit) if limit is not None else nullcontext():
@@ -275,13 +281,13 @@ def _lock_number(text: str) -> int:  # positive, as pg_locks shows it
 class _Loop:
     """A drain's turns, and the connection that holds its slot and hears what wakes it."""
 
-    def __init__(self, drain: Drain, stop: Flag) -> None:
+    def __init__(self, drain: Drain, stop: Flag, budget_seconds: float) -> None:
         self.finished = 0
         self._drain = drain
         self._stop = stop
         self._listener = Listener(drain.channels)
         self._holds_slot = False
-        self._budget_ends = time.monotonic() + settings.DRAIN_BUDGET_SECONDS
+        self._budget_ends = time.monotonic() + budget_seconds
         self._next_beat = 0.0
 
     def take_slot(self) -> bool:

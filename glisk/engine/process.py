@@ -143,6 +143,16 @@ class DeadMan:
         _libc.timer_settime(self._timer, 0, left, None)
 
 
+def recycle_after_task() -> None:
+    """Have the task queue replace this process when its task has ended, with all that it knows.
+
+    django-q2 does so with a process that has more memory than MAX_RSS (in kilobytes).
+    """
+    from django_q.conf import Conf
+
+    Conf.MAX_RSS = 1
+
+
 def keep_freed_memory() -> None:
     """Have glibc keep up to 64 MB of freed memory, in processes that work on pictures.
 

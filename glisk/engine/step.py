@@ -22,6 +22,7 @@ from django.db import connections
 
 from glisk.breaker import Breaker
 from glisk.engine.process import Flag
+from glisk.metrics import timed_step_call
 
 W = TypeVar("W")  # a claimed piece of work
 D = TypeVar("D")  # what its call brought
@@ -159,7 +160,9 @@ class Calls:
 
     def _call(self, kind: str, key: Any, function: Callable[..., Any], args: Any) -> None:
         try:
-            result = CallResult(kind, key, value=function(*args))
+            with timed_step_call(kind):
+                value = function(*args)
+            result = CallResult(kind, key, value=value)
         except Exception as error:  # noqa: BLE001 - the drain judges it
             result = CallResult(kind, key, error=error)
         except BaseException as error:  # noqa: BLE001 - SystemExit in a thread would be lost

@@ -47,13 +47,14 @@ from glisk.engine.heartbeat import (
     set_main_pid,
 )
 from glisk.engine.process import Flag, process_stop_flag, run_child
+from glisk.metrics.server import MetricsServer
 from glisk.models import WorkerHeartbeat
 from glisk.timing import timing
 
 logger = structlog.get_logger(__name__)
 
 # Imported before the first fork: the workers share the pages, and start in milliseconds.
-_HEAVY_MODULES = ("replicate", "PIL.Image", "web3")
+_HEAVY_MODULES = ("replicate", "PIL.Image", "web3", "prometheus_client")
 _STABLE_SECONDS = 10.0
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 30.0
@@ -96,6 +97,7 @@ class Supervisor:
         self._heartbeat = Heartbeat(f"{own_prefix()}supervisor", os.getpid(), "supervisor")
         self._next_beat = 0.0
         self._next_starts: dict[str, float] = {}  # of drains, by class
+        self._metrics = MetricsServer()
         self._crashes = 0
         self._remind_at = 0.0  # of missing migrations
 
@@ -106,6 +108,7 @@ class Supervisor:
         schedules.declare_housekeeping()
         _import_before_fork()
         logger.info("supervisor_started", pid=os.getpid())
+        self._metrics.keep_alive()
         self._repeat_until_done(self._has_tables)
         while self._repeat_until_done(_prepare_database):
             started = time.monotonic()
@@ -176,6 +179,7 @@ class Supervisor:
             now = time.monotonic()
             if now >= self._next_beat:
                 self._next_beat = now + timing.beat
+                self._metrics.keep_alive()
                 with connection.cursor() as cursor:
                     self._heartbeat.write(cursor.execute)
             for path, seconds in schedules.drains.items():

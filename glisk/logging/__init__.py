@@ -9,7 +9,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from types import TracebackType
 from typing import Any
 
@@ -35,8 +35,13 @@ _AWAY_NAMES = tuple(f"django.db.utils.{kind.__name__}" for kind in _DATABASE_AWA
 _ADVICE = "The database was away; the schedules start the work again."
 
 
-def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
-    """Return Django's LOGGING and set structlog up to hand its records to it."""
+def logging_settings(
+    *, level: str, json: bool, sentry: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Return Django's LOGGING and set structlog up to hand its records to it.
+
+    `sentry` are the arguments of its handler, if errors are to be reported there.
+    """
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -65,12 +70,19 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
             *rendering,
         ],
     }
+    handlers: dict[str, dict[str, Any]] = {
+        "stderr": {"class": "logging.StreamHandler", "formatter": "structured"},
+        "nowhere": {"class": "logging.NullHandler"},
+    }
+    if sentry:
+        kind = "glisk.logging.sentry.SentryHandler"
+        handlers["sentry"] = {"class": kind, "level": "ERROR", **sentry}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"structured": formatter},
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "structured"}},
-        "root": {"handlers": ["stderr"], "level": level},
+        "handlers": handlers,
+        "root": {"handlers": ["stderr", "sentry"] if sentry else ["stderr"], "level": level},
         "loggers": {
             "django": {"handlers": [], "level": level, "propagate": True},
             # A warning for every 404 would be written by whoever scans the server.
@@ -79,6 +91,11 @@ def logging_settings(*, level: str, json: bool) -> dict[str, Any]:
             # It warns of every HEAD request: the server drops the body that Django gives it.
             "gunicorn.http.wsgi": {"level": "ERROR"},
             "urllib3": {"level": "WARNING"},
+            # Its warnings are read by who calls it (glisk.console.alerts).
+            "apprise": {"level": "WARNING", "handlers": ["nowhere"], "propagate": False},
+            # By debug they tell a session's token; the breaker tells what fails.
+            "boto3": {"level": "WARNING"},
+            "botocore": {"level": "WARNING"},
             "httpx": {"level": "WARNING"},
             "web3": {"level": "WARNING"},
             "django-q": {"handlers": [], "level": "WARNING", "propagate": True},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -13,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
 from tqdm import tqdm
 
-from glisk.database import unapplied_migrations
+from glisk.database import unapplied_migrations, undone_if
 from glisk.errors import ProviderError
 from glisk.logging.redaction import redact_text
 
@@ -21,15 +22,24 @@ from glisk.logging.redaction import redact_text
 class ExplainedCommand(BaseCommand):
     """A command whose `--help` ends with its `examples`, as they are written.
 
-    Its exit status 2 means "partly done": options that make no sense are 1, not argparse's 2, as
-    is a node that does not answer.
+    The exit statuses of all: 0 done; 1 nothing was done: an id that is not here, options that make
+    no sense (argparse's 2), a node or database that does not answer; 2 partly done, or findings.
     """
 
     examples = ""
+    # All that it changes stands in the database: its --dry-run does it and takes it back.
+    dry_run_takes_back = False
 
     def execute(self, *args: Any, **options: Any) -> Any:
+        if os.environ.get("NO_COLOR") and not options.get("force_color"):  # https://no-color.org
+            options["no_color"] = True
+        takes_back = self.dry_run_takes_back and options["dry_run"]
         try:
-            return super().execute(*args, **options)
+            with undone_if(takes_back):
+                said = super().execute(*args, **options)
+            if takes_back:
+                self.stderr.write("Dry run: all of this was taken back, nothing is changed.")
+            return said
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
 
@@ -48,6 +58,8 @@ class ExplainedCommand(BaseCommand):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         parser = super().create_parser(prog_name, subcommand, **kwargs)
         parser.description = textwrap.fill(str(self.help), 78)
+        if self.dry_run_takes_back:
+            parser.add_argument("--dry-run", action="store_true", help="Say it, change nothing.")
         return parser
 
 

@@ -1,10 +1,11 @@
 """The chain and its contract, the keeper's reveals, and the marketplace that hears of them."""
 
 import sys
+from importlib.util import find_spec
 
 from glisk.config import REQUIRED
 from glisk.config.development_accounts import address_of
-from glisk.settings.processes import ENABLE_REVEAL_WORKER, env
+from glisk.settings.processes import ENABLE_REVEAL_WORKER, IS_COMMAND, PRODUCTION, env
 
 NETWORK = env.choice("NETWORK", REQUIRED, ("BASE_MAINNET", "BASE_SEPOLIA", "LOCAL"))
 # Whoever has a key of such a network has something of value.
@@ -16,7 +17,7 @@ EXPLORER_URL = {
     "LOCAL": "",
 }[NETWORK or "LOCAL"]
 ALCHEMY_API_KEY = env.secret("ALCHEMY_API_KEY", "", min_length=10)
-RPC_URL = env.url("RPC_URL", "")
+RPC_URL = env.secret_url("RPC_URL", "")
 if not RPC_URL:
     if ALCHEMY_API_KEY and NETWORK != "LOCAL":
         _host = "base-mainnet" if NETWORK == "BASE_MAINNET" else "base-sepolia"
@@ -46,13 +47,37 @@ MINT_CONFIRMATIONS = env.integer(
 )
 
 # -- Reveals ----------------------------------------------------------------------------
-# Only the process that signs has the key; no other should even be able to read it.
-SIGNS = "qcluster" in sys.argv[1:2] and ENABLE_REVEAL_WORKER
-KEEPER_PRIVATE_KEY = env.private_key("KEEPER_PRIVATE_KEY", needed=SIGNS)
+# A key of AWS KMS, which never leaves it. Its address is pinned by KEEPER_ADDRESS.
+KEEPER_KMS_KEY_ID = env.text("KEEPER_KMS_KEY_ID", "")
+# Only the process that signs has the key; no other should even be able to read it. An emergency's
+# command takes it where it can, since it does the work of a worker that is dead.
+_by_hand = not {"reveal_tokens", "manual_reveal"}.isdisjoint(sys.argv[1:2])
+SIGNS = ("qcluster" in sys.argv[1:2] and ENABLE_REVEAL_WORKER) or (
+    _by_hand and (bool(KEEPER_KMS_KEY_ID) or env.key_in_reach("KEEPER_PRIVATE_KEY"))
+)
+KEEPER_PRIVATE_KEY, KEEPER_KEY_FILE = env.private_key(
+    "KEEPER_PRIVATE_KEY", needed=SIGNS and not KEEPER_KMS_KEY_ID
+)
 KEEPER_KEY_IN_REACH = not SIGNS and env.key_in_reach("KEEPER_PRIVATE_KEY")
 KEEPER_ADDRESS = env.account("KEEPER_ADDRESS", "", is_real=IS_REAL_NETWORK)
-if KEEPER_PRIVATE_KEY and KEEPER_ADDRESS and address_of(KEEPER_PRIVATE_KEY) != KEEPER_ADDRESS:
+_address = address_of(KEEPER_PRIVATE_KEY) if KEEPER_PRIVATE_KEY else KEEPER_KEY_FILE.address
+if _address and KEEPER_ADDRESS not in ("", _address):
     env.fault("KEEPER_ADDRESS", "is not the address of the keeper's private key")
+KEEPER_ADDRESS = KEEPER_ADDRESS or _address
+if KEEPER_KMS_KEY_ID and (
+    env.text("KEEPER_PRIVATE_KEY", "") or env.text("KEEPER_PRIVATE_KEY_FILE", "")
+):
+    env.fault("KEEPER_KMS_KEY_ID", "is set as well as a private key; keep one of them")
+if KEEPER_KMS_KEY_ID and SIGNS and not KEEPER_ADDRESS:
+    env.fault("KEEPER_ADDRESS", "is not set; manage.py check_setup tells the KMS key's address")
+if KEEPER_KMS_KEY_ID and find_spec("boto3") is None:
+    env.fault("KEEPER_KMS_KEY_ID", "needs the package boto3 (pip install boto3)")
+if not IS_COMMAND and (IS_REAL_NETWORK or PRODUCTION) and env.text("KEEPER_PRIVATE_KEY", ""):
+    env.fault(
+        "KEEPER_PRIVATE_KEY",
+        "is given to a web process, which signs nothing: whoever gets into it has the key. Give it "
+        "as KEEPER_PRIVATE_KEY_FILE, a file that only the worker's user can read",
+    )
 KEEPER_GAS_STRATEGY = env.choice("KEEPER_GAS_STRATEGY", "medium", ("slow", "medium", "fast"))
 REVEAL_GAS_BUFFER = env.number("REVEAL_GAS_BUFFER", 1.2, low=1.0, high=3.0)
 REVEAL_MAX_GAS_PRICE_GWEI = env.number("REVEAL_MAX_GAS_PRICE_GWEI", 1.0, low=0.000001, high=10_000)

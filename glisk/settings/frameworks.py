@@ -7,7 +7,9 @@ import sys
 from datetime import timedelta
 
 from django.templatetags.static import static
+from django.urls import reverse_lazy
 
+from glisk import __version__
 from glisk.database import database_settings
 from glisk.logging import logging_settings
 from glisk.settings.chain import NETWORK
@@ -22,9 +24,13 @@ from glisk.settings.processes import (
     LOG_FORMAT,
     LOG_LEVEL,
     PRODUCTION,
+    SENTRY_DSN,
     database_url,
+    hsts_include_subdomains,
+    hsts_preload,
     ssl_redirect,
 )
+from glisk.settings.visitors import LOGIN_ATTEMPTS, LOGIN_LOCKOUT_SECONDS, SESSION_IDLE_SECONDS
 
 INSTALLED_APPS = [
     # Before django_q: its qcluster command replaces django-q2's.
@@ -45,6 +51,10 @@ INSTALLED_APPS = [
     "import_export",
     "knox",
     "django_q",
+    "axes",
+    "django_otp",
+    "django_otp.plugins.otp_totp",
+    "django_otp.plugins.otp_static",
     "authors",
     "tokens",
     "reveals",
@@ -52,6 +62,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "glisk.web.RequestContextMiddleware",
+    "glisk.security.middleware.ContentPolicyMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "glisk.web.CommonMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -60,7 +71,10 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "glisk.security.middleware.StaffSessionMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
+    # The last: it replaces the answer to a login that is locked out.
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "glisk.urls"
 WSGI_APPLICATION = "glisk.wsgi.application"
@@ -92,15 +106,33 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The admin's login page goes here when it was not asked for another page.
 LOGIN_REDIRECT_URL = "admin:index"
+AUTHENTICATION_BACKENDS = [
+    "axes.backends.AxesStandaloneBackend",  # refuses who is locked out
+    "django.contrib.auth.backends.ModelBackend",
+]
 AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    {"NAME": name}
     for name in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
+        "django.contrib.auth.password_validation.UserAttributeSimilarityValidator",
+        "glisk.security.lockout.LengthValidator",
+        "django.contrib.auth.password_validation.CommonPasswordValidator",
+        "django.contrib.auth.password_validation.NumericPasswordValidator",
     )
 ]
+SESSION_COOKIE_AGE = SESSION_IDLE_SECONDS
+
+# Wrong passwords, counted in the database (glisk/security/lockout.py).
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_CLIENT_IP_CALLABLE = "glisk.security.lockout.counted_address"
+AXES_LOCKOUT_CALLABLE = "glisk.security.lockout.refuse_locked_out"
+AXES_FAILURE_LIMIT = LOGIN_ATTEMPTS
+AXES_COOLOFF_TIME = timedelta(seconds=LOGIN_LOCKOUT_SECONDS)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False  # a lockout ends when it said it would
+AXES_RESET_ON_SUCCESS = True
+AXES_DISABLE_ACCESS_LOG = True
+AXES_ENABLE_ADMIN = False
+AXES_VERBOSE = False
+OTP_TOTP_ISSUER = "GLISK"
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -133,7 +165,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "GLISK",
     "DESCRIPTION": "Blind-box NFT reveals: what the frontend and the vendors talk to.",
-    "VERSION": "0.1.0",
+    "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     # In the order of the pages: what frontends use comes first.
     "TAGS": [
@@ -168,7 +200,7 @@ IMPORT_EXPORT_USE_TRANSACTIONS = True
 UNFOLD = {
     "SITE_TITLE": "GLISK",
     "SITE_HEADER": "GLISK",
-    "SITE_SUBHEADER": f"NFT reveals on {NETWORK}",
+    "SITE_SUBHEADER": f"{__version__} on {NETWORK}",
     "SITE_SYMBOL": "deployed_code",
     "SITE_FAVICONS": [
         {
@@ -178,9 +210,22 @@ UNFOLD = {
         }
     ],
     "DASHBOARD_CALLBACK": "glisk.console.dashboard.dashboard_context",
-    "STYLES": [lambda request: static("glisk/admin.css")],
+    "STYLES": [
+        lambda request: static("glisk/admin.css"),
+        lambda request: static("glisk/lists.css"),
+    ],
+    "SCRIPTS": [
+        lambda request: static("glisk/admin.js"),
+        lambda request: static("glisk/search.js"),
+    ],
     "SIDEBAR": {"navigation": "glisk.console.navigation.sidebar"},
     "SHOW_HISTORY": True,
+    "ACCOUNT": {
+        "navigation": [
+            {"title": "Second factor", "link": reverse_lazy("second-factor")},
+            {"title": "Change password", "link": reverse_lazy("admin:password_change")},
+        ]
+    },
 }
 
 # django-q2 as docs/adr/0002-engine.md explains: long-lived drains, no retries by the queue,
@@ -215,13 +260,23 @@ Q_CLUSTER = {
 if PRODUCTION:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
     SECURE_SSL_REDIRECT = ssl_redirect
-    # It is false only where somebody said so, for a proxy that redirects by itself.
-    SILENCED_SYSTEM_CHECKS = [] if ssl_redirect else ["security.W008"]
-    SECURE_REDIRECT_EXEMPT = [r"^health"]  # probed inside the network, without TLS
+    # What is off by choice: a proxy may redirect by itself; other hosts of the domain, which we do
+    # not know, may have no HTTPS; and it takes months to leave the browsers' list.
+    _chosen = {
+        "security.W008": ssl_redirect,
+        "security.W005": hsts_include_subdomains,
+        "security.W021": hsts_preload,
+    }
+    SILENCED_SYSTEM_CHECKS = [check for check, is_on in _chosen.items() if not is_on]
+    SECURE_REDIRECT_EXEMPT = [r"^health", r"^metrics$"]  # probed inside the network, without TLS
     SECURE_HSTS_SECONDS = 31_536_000
-    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
-    SECURE_HSTS_PRELOAD = True
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = hsts_include_subdomains
+    SECURE_HSTS_PRELOAD = hsts_preload
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
 
-LOGGING = logging_settings(level=LOG_LEVEL, json=LOG_FORMAT == "json")
+LOGGING = logging_settings(
+    level=LOG_LEVEL,
+    json=LOG_FORMAT == "json",
+    sentry={"dsn": SENTRY_DSN, "environment": NETWORK} if SENTRY_DSN else None,
+)

@@ -2,7 +2,7 @@
 
 import re
 
-from glisk.config import is_gateway, is_host_pattern, is_svix_secret
+from glisk.config import is_gateway, is_host_pattern, is_model_price, is_price, is_svix_secret
 from glisk.settings.processes import env
 
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")
@@ -26,11 +26,10 @@ if IMAGE_SERVICE == "selfhosted" and not SELFHOSTED_IMAGE_API_URL:
 SELFHOSTED_IMAGE_API_TOKEN = env.secret("SELFHOSTED_IMAGE_API_TOKEN", "", min_length=10)
 SELFHOSTED_MODEL = env.text("SELFHOSTED_MODEL", "selfhosted", min_length=1, max_length=200)
 SELFHOSTED_CONCURRENCY = env.integer("SELFHOSTED_CONCURRENCY", 1, low=1, high=200)
-# US dollars: 0.003 (an image) or 0.000725/s (a second).
-_PRICE = r"\d{1,3}(\.\d{1,6})?(/s)?"
-SELFHOSTED_PRICE_USD = env.text("SELFHOSTED_PRICE_USD", "0")
-if not re.fullmatch(_PRICE, SELFHOSTED_PRICE_USD):
-    env.fault("SELFHOSTED_PRICE_USD", "is not a price (0.002 an image, or 0.0002/s)")
+_price = "a price (0.002 an image, or 0.0002/s)"
+SELFHOSTED_PRICE_USD = env.text("SELFHOSTED_PRICE_USD", "0", wanted=_price)
+if not is_price(SELFHOSTED_PRICE_USD):
+    env.fault("SELFHOSTED_PRICE_USD", f"is not {_price}")
 FALLBACK_CENSORED_PROMPT = env.text(
     "FALLBACK_CENSORED_PROMPT",
     "A serene abstract landscape of soft colours and gentle light",
@@ -48,7 +47,7 @@ REPLICATE_PRICES = {
             "REPLICATE_PRICES",
             ["black-forest-labs/flux-schnell=0.003", "black-forest-labs/flux-dev=0.025"],
             wanted="prices (owner/name=0.003 an image, or =0.000725/s)",
-            each=re.compile(rf"\S.*=\s*{_PRICE}").fullmatch,
+            each=is_model_price,
         )
     )
 }
@@ -68,7 +67,7 @@ RETRY_FAILED_AFTER_SECONDS = [
             "RETRY_FAILED_AFTER_SECONDS",
             ["600", "3600", "21600"],
             wanted="whole seconds, at most 30 days",
-            each=lambda text: text.isdecimal() and len(text) < 8 and int(text) <= 2_592_000,
+            each=lambda text: re.fullmatch("[0-9]{1,7}", text) and int(text) <= 2_592_000,
         ),
     )
     if seconds

@@ -1,6 +1,7 @@
 """Where the settings come from, and the processes: web server, database, worker."""
 
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from glisk.config import (
@@ -8,6 +9,7 @@ from glisk.config import (
     Environment,
     is_allowed_host,
     is_host_name,
+    is_http_url,
     is_origin,
     read_environment,
 )
@@ -25,6 +27,12 @@ PRODUCTION = APP_ENV == "production"
 DEBUG = False
 LOG_LEVEL = env.choice("LOG_LEVEL", "INFO", ("DEBUG", "INFO", "WARNING", "ERROR"))
 LOG_FORMAT = env.choice("LOG_FORMAT", "json" if PRODUCTION else "console", ("console", "json"))
+# Errors of the log are reported there; empty: nowhere.
+SENTRY_DSN = env.secret("SENTRY_DSN", "", wanted="a DSN (https://key@host/project)")
+if SENTRY_DSN and not is_http_url(SENTRY_DSN):
+    env.fault("SENTRY_DSN", "is not a DSN (https://key@host/project)")
+elif SENTRY_DSN and find_spec("sentry_sdk") is None:
+    env.fault("SENTRY_DSN", "needs the package sentry-sdk, which is not installed")
 IS_COMMAND = Path(sys.argv[0]).name == "manage.py"
 
 SECRET_KEY = env.secret(
@@ -48,6 +56,13 @@ WEB_WORKERS = env.integer("WEB_WORKERS", 2, low=1, high=64)
 WEB_THREADS = env.integer("WEB_THREADS", 8, low=1, high=256)
 WEB_STREAMS = env.integer("WEB_STREAMS", 64, low=0, high=1000)
 ssl_redirect = env.flag("SECURE_SSL_REDIRECT", True)
+hsts_include_subdomains = env.flag("SECURE_HSTS_INCLUDE_SUBDOMAINS", False)
+hsts_preload = env.flag("SECURE_HSTS_PRELOAD", False)
+if hsts_preload and not hsts_include_subdomains:
+    env.fault(
+        "SECURE_HSTS_PRELOAD",
+        "is true without SECURE_HSTS_INCLUDE_SUBDOMAINS; the browsers' list takes no such domain",
+    )
 # Where the vendors reach this server, for completion callbacks; empty: polling only.
 PUBLIC_BASE_URL = env.url("PUBLIC_BASE_URL", "")
 

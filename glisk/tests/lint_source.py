@@ -4,6 +4,7 @@
 
 Every loud line of the log stands in docs/logs.md, every variable of the settings in .env.example,
 and every secret of the sandbox where an image without the sandbox finds it; and nothing else does.
+docs/configuration.md is what the settings and .env.example say.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from glisk.config import read_env_file
+from glisk.tests.configuration_reference import outdated
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("authors", "glisk", "reveals", "tokens", "webhooks")
@@ -29,7 +31,7 @@ SECRET_NAME = re.compile(r"(^|_)(secret|token|jwt|key)$", re.IGNORECASE)
 
 
 def main() -> int:
-    faults = [*loud_lines(), *variables(), *sandbox_secrets()]
+    faults = [*loud_lines(), *variables(), *sandbox_secrets(), *outdated()]
     sys.stderr.writelines(f"{fault}\n" for fault in faults)
     return bool(faults)
 

@@ -10,7 +10,7 @@ from django.utils import timezone
 from PIL import Image
 
 from authors.tests.factories import wallet
-from glisk.models import SystemState, WorkerHeartbeat
+from glisk.models import Alert, AlertDelivery, SystemState, WorkerHeartbeat
 from reveals.models import RevealBatch, RevealBatchToken, RevealTransaction, TransactionStatus
 from tokens.models import (
     ImageGenerationJob,
@@ -133,6 +133,11 @@ def add_surroundings(number: int) -> None:
         beat_at=now,
     )
     SystemState.objects.create(state_key=f"mark:{number}", state_value={"block": number})
+    alert = Alert.objects.create(
+        kind="held", name=str(number), level="warn", began_at=now, seen_at=now, ended_at=now
+    )
+    times = {"created_at": now, "next_attempt_at": now}
+    AlertDelivery.objects.create(alert=alert, event="begin", target="a", label="a", **times)
     save_progress(Progress(block=1, head=1))
 
 

@@ -5,7 +5,11 @@ answers, else the embedded server in var/test-postgres. Processes that a test st
 same variables.
 """
 
+import atexit
 import os
+import shutil
+import sys
+import tempfile
 from pathlib import Path
 
 from glisk.config import read_env_file
@@ -14,6 +18,7 @@ _BASE_DIR = Path(__file__).resolve().parents[2]
 
 # Nothing of the developer's own environment decides how a test ends, but for the database.
 _database_url = os.environ.get("DATABASE_URL", "")
+_metrics = {name: os.environ[name] for name in os.environ if name.startswith("METRICS_")}
 os.environ.update(
     read_env_file(_BASE_DIR / ".env.example"),
     APP_ENV="test",
@@ -23,6 +28,7 @@ os.environ.update(
     EMBEDDED_DATABASE_DIR=str(_BASE_DIR / "var" / "test-postgres"),
     PUBLIC_BASE_URL="",
 )
+os.environ.update(_metrics)  # what a test gives its processes
 if not _database_url:
     from glisk.tests.containers import postgres_url
 
@@ -33,6 +39,19 @@ from glisk.settings import DATABASES  # noqa: E402 - the same
 
 # Two runs at once do not meet: each has a database of its own.
 DATABASES["default"]["TEST"] = {"NAME": f"test_glisk_{os.getpid()}"}
+# The processes of a run count for themselves; those that tests start, where these say.
+if "METRICS_DIR" not in _metrics:
+    METRICS_DIR = _BASE_DIR / "var" / "test-metrics"
+if "pytest" in sys.modules:
+    METRICS_DIR = Path(tempfile.mkdtemp(prefix="glisk-metrics-"))
+    _made_by = os.getpid()
+
+    @atexit.register
+    def _remove_counts() -> None:
+        if os.getpid() == _made_by:  # and not of a child that it forked
+            shutil.rmtree(METRICS_DIR, ignore_errors=True)
+
+
 # What a crash of the machine would lose is of no use to a test.
 DATABASES["default"]["OPTIONS"]["options"] += " -c synchronous_commit=off"
 

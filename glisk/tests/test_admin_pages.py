@@ -14,9 +14,10 @@ from django.utils.html import escape
 from django_q.models import Failure, OrmQ, Schedule, Success
 
 from authors.models import Author
+from glisk import __version__
 from glisk.admin import actions, tables
 from glisk.admin.tables import EstimatingPaginator, MachineAdmin
-from glisk.models import SystemState, WorkerHeartbeat
+from glisk.models import Alert, SystemState, WorkerHeartbeat
 from glisk.tests.pipeline_world import build_world
 from glisk.timing import timing
 from reveals.models import RevealBatch, RevealTransaction
@@ -38,6 +39,7 @@ MACHINE_TABLES: list[type[models.Model]] = [
     WebhookEvent,
     SystemState,
     WorkerHeartbeat,
+    Alert,
 ]
 TABLES: list[type[models.Model]] = [*MACHINE_TABLES, Author]
 
@@ -108,8 +110,8 @@ def test_the_task_queue_can_be_looked_at_only(admin_client: Client) -> None:
 def test_the_header_names_the_network_and_the_sidebar_leads_to_users(admin_client: Client) -> None:
     text = admin_client.get(url(User, "changelist")).content.decode()
     assert admin_client.get(url(User, "add")).status_code == 200
-    assert "NFT reveals on LOCAL" in text
-    for group in ("Pipeline", "Chain", "Authors", "System", url(Group, "changelist")):
+    assert f"{__version__} on LOCAL" in text
+    for group in ("Pipeline", "System", "Access", "Audit", url(Group, "changelist")):
         assert group in text
 
 
@@ -138,19 +140,19 @@ def test_rows_below_an_object_are_escaped(admin_client: Client) -> None:
     )
     page = admin_client.get(reverse("admin:tokens_token_change", args=[token.pk])).content.decode()
     assert "<script>alert(1)</script>" not in page
-    assert f"<td>{escape('<script>alert(1)</script>')}</td>" in page
+    assert f'<td data-label="Error">{escape("<script>alert(1)</script>")}</td>' in page
     table = page[page.index('aria-label="Generation jobs"') :]
-    assert "<td>failed</td>" in table
+    assert '<td data-label="State">failed</td>' in table
     assert "None so far." in table  # its uploads
 
 
 def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
-    tokens = [TokenFactory.create(token_id=number) for number in (1, 2)]
-    jobs = [
-        ImageGenerationJob.objects.create(
-            token=token, prompt="a", input={}, service="replicate", attempt_number=1, cost_usd=cost
+    facts = {"computed_cid": "b", "size_bytes": 1, "attempt_number": 1, "status": "failed"}
+    uploads = [
+        IPFSUploadRecord.objects.create(
+            token=TokenFactory.create(token_id=number), upload_type=kind, **facts
         )
-        for token, cost in zip(tokens, ("0.003", "0.001"), strict=True)
+        for number, kind in ((1, "metadata"), (2, "image"))
     ]
 
     def order(table: str, column: str, sign: str = "") -> list[int]:
@@ -161,9 +163,9 @@ def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
 
     assert order("token", "number") == [1, 2]
     assert order("token", "minted") == [2, 1]  # the youngest first
-    newest_first = [jobs[1].pk, jobs[0].pk]
-    assert order("imagegenerationjob", "cost_usd") == newest_first
-    assert order("imagegenerationjob", "cost_usd", "-") == newest_first
+    newest_first = [uploads[1].pk, uploads[0].pk]
+    assert order("ipfsuploadrecord", "upload_type") == newest_first
+    assert order("ipfsuploadrecord", "upload_type", "-") == newest_first
 
 
 def test_few_rows_are_counted_and_many_estimated_but_never_below_what_was_seen(
@@ -195,3 +197,33 @@ def test_a_later_page_reads_nothing_but_keys_of_the_rows_before_it() -> None:
     keys = listing.partition(" IN (SELECT ")[2]
     assert "OFFSET 2" in keys
     assert "state_value" not in keys
+
+
+def test_an_empty_list_says_what_will_stand_in_it(admin_client: Client) -> None:
+    sentences = set()
+    for model in (*TABLES, Failure):
+        sentence = getattr(admin.site.get_model_admin(model), "when_empty", "")
+        page = admin_client.get(url(model, "changelist")).content.decode()
+        assert escape(sentence) in page, model
+        sentences.add(sentence)
+    assert len(sentences) == len(TABLES) + 1
+    assert all(sentence.endswith(".") for sentence in sentences)
+    searched = admin_client.get(url(Token, "changelist"), {"q": "1"}).content.decode()
+    filtered = admin_client.get(url(Token, "changelist"), {"attention": "held"}).content.decode()
+    for page in (searched, filtered):
+        assert "Nothing matches." in page
+        assert "Clear filters" in page
+
+
+def test_a_page_shows_no_field_in_which_nothing_stands(admin_client: Client) -> None:
+    token = TokenFactory.create(status=TokenStatus.DETECTED)
+
+    def labels() -> set[str]:
+        page = admin_client.get(url(Token, "change", token.pk))
+        form = page.context["adminform"]
+        return {field for _, options in form.fieldsets for field in options["fields"]}
+
+    empty = {"hold_reason", "metadata_json", "claims", "image_link", "revealed_at"}
+    assert labels() & empty == set()
+    Token.objects.update(attempts=1, image_cid="bafkreib", held_at=None)
+    assert labels() & empty == {"claims", "image_link"}

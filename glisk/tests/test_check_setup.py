@@ -12,6 +12,7 @@ from pytest_django import Settings
 
 from glisk.cid import compute_cid
 from glisk.console.management.commands.check_setup import NOT_WELL
+from glisk.tests.clients.kms_emulator import KmsEmulator
 from reveals.keeper import keeper_state
 from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.chain import DemoChain
@@ -127,11 +128,28 @@ def test_the_keepers_key_is_not_needed_and_not_wanted(world: World, settings: Se
     assert "KEEPER_PRIVATE_KEY_FILE" in said["keeper_key"]
 
 
+def test_a_key_in_kms_is_asked_for_its_address(
+    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.KEEPER_PRIVATE_KEY = settings.KEEPER_ADDRESS = ""
+    with KmsEmulator() as kms:
+        for name, value in kms.environment.items():
+            monkeypatch.setenv(name, value)
+        settings.KEEPER_KMS_KEY_ID = kms.create_key(KEEPER.private_key)
+        told = f"WRONG: The address of the KMS key is {KEEPER.address}: set KEEPER_ADDRESS to it."
+        assert ask()[1]["keeper_key"] == told
+        settings.KEEPER_ADDRESS = KEEPER.address
+        told = f"ok: AWS KMS has it, and its address is {KEEPER.address}"
+        assert ask()[1]["keeper_key"] == told
+        kms.refuse(400, "AccessDeniedException", "not authorized to perform: kms:GetPublicKey")
+        assert "kms:GetPublicKey" in ask()[1]["keeper_key"]
+
+
 def _wrong(said: dict[str, str], words: dict[str, str], settings: Settings) -> None:
     for subject, word in words.items():
         assert said[subject].startswith("WRONG: ")
         assert word in said[subject]
-    assert len(said) == 11
+    assert len(said) == 13
     for secret in (*settings.REPLICATE_WEBHOOK_SECRETS, settings.REPLICATE_API_TOKEN):
         assert secret not in "".join(said.values())
 
@@ -183,3 +201,12 @@ def test_what_a_key_may_not_or_a_server_does_not_is_named(world: World, settings
     _wrong(said, words, settings)
     for subject in ("chain", "replicate", "gateway"):
         assert said[subject].startswith("ok: ")
+
+
+def test_it_tells_what_check_deploy_finds(world: World, settings: Settings) -> None:
+    settings.MISNAMED_VARIABLES = {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE"}
+    status, said = ask()
+    assert status == NOT_WELL
+    assert said["settings"].startswith("WRONG: WORKER_BATCHSIZE is not known; did you mean WORKER_")
+    settings.MISNAMED_VARIABLES = {}
+    assert ask()[1]["settings"] == "ok: fit together"

@@ -1,14 +1,24 @@
 """A faulty environment stops every start with one message that names every fault."""
 
 import os
+import re
+import socket
 from pathlib import Path
 
 import pytest
 
-from glisk.config import Environment, read_env_file, read_environment
+from glisk.config import (
+    Environment,
+    is_model_price,
+    is_price,
+    read_env_file,
+    read_environment,
+)
+from glisk.config.private_key import KeyFile
 from glisk.tests.environments import (
     EXAMPLE,
     GUNICORN,
+    NO_DATABASE,
     PRODUCTION,
     WORKER,
     complaint,
@@ -25,12 +35,24 @@ BARE_GUNICORN = ("-m", "gunicorn", "-c", "python:glisk", "--no-control-socket", 
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("command", "status"), [(WORKER, 2), (GUNICORN, 2), (BARE_GUNICORN, 3)])
+@pytest.mark.parametrize(("command", "status"), [(WORKER, 1), (GUNICORN, 1), (BARE_GUNICORN, 3)])
 def test_every_process_says_it_once_and_ends(command: tuple[str, ...], status: int) -> None:
     done = start({**EXAMPLE, "PORT": "0", "KEEPER_PRIVATE_KEY": "x"}, command)
     assert done.returncode == status
     assert done.stderr.count("The environment has 2 fault(s)") == 1
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.process
+def test_a_port_that_is_taken_is_said_in_one_sentence() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = start({**EXAMPLE, **NO_DATABASE, "PORT": str(port)}, GUNICORN)
+    assert done.returncode == 1
+    said = [line for line in done.stderr.splitlines() if "Starting gunicorn" not in line]
+    assert len(said) == 1
+    assert f"127.0.0.1:{port} cannot be opened: another program has this port" in said[0]
+    assert "PORT in .env" in said[0]
 
 
 @pytest.mark.process
@@ -47,8 +69,11 @@ def test_an_empty_environment_names_everything_that_is_required() -> None:
         "DEFAULT_PROMPT REPLICATE_API_TOKEN PINATA_JWT PINATA_GATEWAY KEEPER_PRIVATE_KEY"
     )
     for name in required.split():
-        assert said.count(f"  - {name}: ") == 1
-    assert ".env.example" in said
+        assert len(re.findall(rf"\b{name}\b", said)) == 1
+    assert said.count("\n") == 0
+    assert "cp .env.example .env" in said
+    # One of them is enough for a line each.
+    assert "  - SECRET_KEY: is not set" in complaint({"NETWORK": "LOCAL"}, WORKER)
 
 
 # Many faults are judged at once: each variable must then have its own line.
@@ -215,9 +240,9 @@ def test_addresses_are_judged_by_their_checksum() -> None:
 def test_private_keys_are_judged_by_length_and_range() -> None:
     for key in (KEY, "0x" + KEY.upper(), ORDER[:-1] + "0"):
         plain = "0x" + key.lower().removeprefix("0x")
-        assert read("private_key", key, needed=True) == (plain, 0)
+        assert read("private_key", key, needed=True) == ((plain, KeyFile()), 0)
     for wrong in (KEY + "0", "0" * 64, ORDER, "zz" + KEY[2:]):
-        assert read("private_key", wrong, needed=True) == ("", 1)
+        assert read("private_key", wrong, needed=True) == (("", KeyFile()), 1)
 
 
 NOT_A_NUMBER = [
@@ -230,7 +255,16 @@ def test_what_is_no_number_is_a_fault_and_never_half_read() -> None:
     for value in NOT_A_NUMBER:
         assert read("number", value, 7.5, low=0, high=100_000) == (7.5, 1)
         assert read("integer", value, 7, low=0, high=100_000) == (7, 1)
-    assert read("number", " 1.25 ", 0, low=0, high=3) == (1.25, 0)
+    # One or a thousand?
+    for value in ("1.000", "12.500", "-1.234"):
+        assert read("number", value, 7.5, low=-5000, high=100_000) == (7.5, 1)
+    for value, number in (
+        (" 1.25 ", 1.25),
+        ("0.005", 0.005),
+        ("1.0000", 1.0),
+        ("1234.567", 1234.567),
+    ):
+        assert read("number", value, 0, low=0, high=10_000) == (number, 0)
     assert read("integer", "010", 0, low=0, high=1000) == (10, 0)
     assert read("integer", "-3", 0, low=-5, high=5) == (-3, 0)
 
@@ -263,6 +297,58 @@ def test_a_comment_in_an_env_file_begins_after_a_blank(tmp_path: Path) -> None:
         "H": "#5",
         "I": "$HOME",
     }
+
+
+def test_prices_are_judged_like_numbers() -> None:
+    for price in ("0", "0.003", "0.000725/s", "12.5", "100/s"):
+        assert is_price(price)
+        assert is_model_price(f"owner/name = {price}")
+    for wrong in (
+        "",
+        "0,003",
+        "1.000",
+        "1.000/s",
+        "1e-3",
+        "1_0",
+        "$1",
+        "0.003 / s",
+        "٣",
+        "-1",
+        "1.",
+    ):
+        assert not is_price(wrong)
+    for wrong in ("0.003", "=0.003", "owner/name=", "owner/name"):
+        assert not is_model_price(wrong)
+
+
+FOREIGN = """
+PATH HOME USER HOSTNAME LOGNAME SHELL LANG LC_ALL PWD TERM MAIL TZ CI VIRTUAL_ENV DEBUG
+POSTGRES_PASSWORD POSTGRES_USER POSTGRES_DB PUBLISH COMPOSE_PROJECT_NAME HTTP_PROXY no_proxy
+WEB_CONCURRENCY GUNICORN_CMD_ARGS AWS_SECRET_ACCESS_KEY KUBERNETES_PORT GLISK_SERVICE_HOST
+GLISK_PORT_8000_TCP GLISK_ENV_FILE DJANGO_SETTINGS_MODULE PGHOST SECRET_KEY_FILE
+OPENAI_API_KEY API_URL
+"""
+
+
+def test_names_that_nothing_reads_are_told_with_the_name_that_was_meant() -> None:
+    ours = {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE", "LOGLEVEL": "LOG_LEVEL", "port": "PORT"}
+    foreign = FOREIGN.split()
+    environment = Environment({**ours, **dict.fromkeys(foreign, "1"), "WORKER_BATCH_SIZE": "5"})
+    others = ("HOST", "OPENSEA_API_KEY", "X_API_URL", "DB_POOL_SIZE", "WEB_WORKERS", "APP_ENV")
+    for name in (*ours.values(), *others):
+        environment.text(name, "")
+    environment.secret("SECRET_KEY", "")
+    assert environment.misnamed() == ours
+
+
+@pytest.mark.process
+def test_the_settings_keep_them_and_a_start_says_so() -> None:
+    given = {**PRODUCTION, "WORKER_BATCHSIZE": "5", "POSTGRES_PASSWORD": "x", "PUBLISH": "8000"}
+    _, values = read_settings(given, "MISNAMED_VARIABLES")
+    assert values["MISNAMED_VARIABLES"] == {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE"}
+    said = start(given).stderr
+    assert said.count("unknown_variable") == 1
+    assert "WORKER_BATCH_SIZE" in said
 
 
 def test_flags_and_texts_are_read() -> None:

@@ -1,5 +1,6 @@
 """Operators pause stages and close breakers: by permission, once, and with a trace."""
 
+import html
 import re
 from typing import Any
 
@@ -21,10 +22,10 @@ from glisk.console.controls import (
     reset_rate_limit,
 )
 from glisk.console.overview.causes import find_causes
-from glisk.errors import AccountError
+from glisk.errors import AccountError, TransientError
 from glisk.models import OperatorAction, SystemState
 from glisk.pauses import list_pauses, pause_stage, resume_stage
-from glisk.permissions import CHECK_DRIFT, RECONCILE, REVEAL_NOW, RUN_RECOVERY
+from glisk.permissions import CHECK_DRIFT, RECONCILE, RESET_BREAKER, REVEAL_NOW, RUN_RECOVERY
 from glisk.rate_limit import RateLimit
 from glisk.tests.admin_actions import operator
 from glisk.tests.pipeline_world import build_world
@@ -161,12 +162,12 @@ def test_the_page_says_what_it_did_and_keeps_the_trail(admin_client: Client) -> 
     assert "No credit." in shown
     assert "3 calls in the last minute" in shown
     for action, subject, said in (
-        ("pause", "generation", "Generation is paused now."),
-        ("pause", "generation", "Generation: there is nothing to do."),
+        ("pause", "generation", "Image generation: paused."),
+        ("pause", "generation", "Image generation: there is nothing to do."),
         ("pause", "everything", "There is no stage"),
-        ("resume", "generation", "Generation goes on."),
-        ("reset_breaker", "replicate", "Replicate is called."),
-        ("reset_rate", "pinata", "Pinata counts anew."),
+        ("resume", "generation", "Image generation: resumed."),
+        ("reset_breaker", "replicate", "Replicate: the next call is made now."),
+        ("reset_rate", "pinata", "Pinata: the counter is reset."),
     ):
         shown = send(admin_client, action, subject, reason="<b>why</b>")
         assert said in shown
@@ -175,7 +176,6 @@ def test_the_page_says_what_it_did_and_keeps_the_trail(admin_client: Client) -> 
     assert admin_client.post(page(), {"action": "destroy"}).status_code == 403
     assert len(audit()) == 4
     assert {row[0] for row in audit()} == {"operator admin"}
-    assert "<td>Pause stage generation</td>" in admin_client.get(page()).content.decode()
 
 
 def test_all_that_is_ready_is_revealed_once(client: Client) -> None:
@@ -184,7 +184,7 @@ def test_all_that_is_ready_is_revealed_once(client: Client) -> None:
     Token.objects.filter(pk=tokens[2].pk).update(held_at="2026-01-01T00:00Z", hold_reason="wait")
     assert "reveal of 2 tokens" in client.get(page()).content.decode()
     once, said = press(client, "reveal_all")
-    assert "2 reveals are requested." in said
+    assert "2 reveals requested." in said
     wanted = set(RevealRequest.objects.values_list("token_id", "actor"))
     assert wanted == {(token.pk, "operator maria") for token in tokens[:2]}
     assert "done once" in send(client, "reveal_all", once=once)
@@ -247,9 +247,44 @@ def test_each_control_needs_its_permission_and_the_page_one_of_them(client: Clie
         if control.about:  # not without having seen it
             operator(client, control.permission, name=f"{control.name}r")
             assert client.post(page(), {"action": control.name}).status_code == 403
-    operator(client, "glisk.view_systemstate")
+    operator(client, "tokens.view_token")
     assert client.get(page()).status_code == 403
     assert not OperatorAction.objects.exists()
+
+
+def test_who_may_see_the_state_may_look_at_the_controls_and_press_nothing(client: Client) -> None:
+    Breaker("pinata").failed(AccountError("No.", vendor="pinata", status=401))
+    pause_stage("upload", **BY)
+    operator(client, "glisk.view_systemstate", name="viewer")
+    text = client.get(page()).content.decode()
+    assert "Pinata refuses our key" in text
+    assert "because so" in text
+    assert 'name="action"' not in text
+    question = {"action": "reset_breaker", "subject": "pinata"}
+    assert client.get(page(), question).status_code == 403
+    assert client.post(page(), question).status_code == 403
+
+
+def test_the_banners_button_asks_once_and_comes_back(client: Client) -> None:
+    for name in ("chain", "rpc"):  # a dead node: one banner, one button for both
+        for _ in range(3):
+            Breaker(name).failed(TransientError("No route.", vendor="chain"))
+    operator(client, RESET_BREAKER, "glisk.view_systemstate")
+    board = html.unescape(client.get("/admin/dashboard/").content.decode())
+    assert board.count("the node is unavailable") == 1
+    (link,) = re.findall(r'href="([^"]*action=reset_breaker[^"]*)">Try now<', board)
+    text = client.get(link).content.decode()
+    assert "New mints not read, reveals paused: the node is unavailable" in text
+    form = {"action": "reset_breaker", "subject": ["rpc", "chain"], "next": "dashboard"}
+    answer = client.post(page(), form)
+    assert answer["Location"] == reverse("admin:index")
+    assert [row[1:] for row in audit()] == [
+        ("reset_breaker", "rpc", "Tried again by hand."),
+        ("reset_breaker", "chain", "Tried again by hand."),
+    ]
+    board = client.get("/admin/dashboard/").content.decode()
+    assert "the node is unavailable" not in board
+    assert "nothing to do" in client.get(link).content.decode()
 
 
 def test_the_page_takes_the_same_queries_at_any_size(

@@ -105,7 +105,8 @@ def test_the_first_page_shows_it_and_refreshes_it(admin_client: Client, client: 
 def test_each_part_needs_its_permission(client: Client) -> None:
     operator(client, "tokens.view_token")
     build_world(1)
-    assert board(client).keys() == {"now", "may", "tiles", "funnel", "charts", "failures"}
+    parts = {"now", "may", "tiles", "is_calm", "funnel", "charts", "failures"}
+    assert board(client).keys() == parts
     navigation = client.get(reverse("admin:index")).content.decode()
     assert reverse("admin:tokens_token_changelist") in navigation
     assert reverse("admin:webhooks_webhookevent_changelist") not in navigation
@@ -167,8 +168,9 @@ def test_all_of_it_is_on_the_page_in_any_language(admin_client: Client, settings
     failed = ended(TokenStatus.FAILED, ago=timedelta(minutes=1), error_class="<artefact>")
     settings.DAILY_SPEND_CAP_USD = 0.004
     answer = admin_client.get(FRAGMENT, headers={"accept-language": "de"})
-    paused, _ = answer.context["dashboard"]["troubles"]
-    assert (paused.headline, paused.kind) == ("Generation is paused", "pause")
+    (paused, _), _ = answer.context["dashboard"]["troubles"]
+    assert (paused.kind, paused.name) == ("pause", "daily_cap")
+    assert paused.headline == "Image generation paused: the daily cap is reached"
     assert "0.003 USD are spent today" in paused.reason
     text = answer.content.decode()
     for part in (

@@ -5,6 +5,7 @@ from glisk.admin.formatting import (
     ether,
     external_link,
     gwei,
+    hash_link,
     json_block,
     short,
     text_block,
@@ -50,3 +51,12 @@ def test_json_is_indented_and_other_text_stays() -> None:
     assert "{\n  &quot;a&quot;: &quot;é&quot;\n}" in json_block(b'{"a":"\\u00e9"}')
     assert ">not json<" in json_block("not json")
     assert json_block([]) == "–"
+
+
+def test_whatever_is_cut_can_be_copied_whole() -> None:
+    long = "0x" + "ab" * 20
+    for shown in (short(long), hash_link(long, ""), hash_link(long, "https://explorer.example")):
+        assert f'title="{long}"' in shown
+        assert f'class="glisk-copy" value="{long}" aria-label="Copy 0xababab…ababab"' in shown
+    assert "glisk-copy" not in short("")
+    assert "<script>" not in hash_link("<script>", "https://explorer.example")

@@ -13,6 +13,7 @@ from django.conf import settings
 
 from glisk.config import read_env_file
 from glisk.tests.test_env_example import documented
+from glisk.tests.test_secret_files import secret_names
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
@@ -120,20 +121,39 @@ def test_nothing_of_the_example_gets_below_an_env_file_of_ones_own(clone: Path) 
 
 def test_only_the_worker_gets_the_keepers_key(clone: Path) -> None:
     key = "17" * 32
-    for own in ({"KEEPER_PRIVATE_KEY": key}, {"KEEPER_PRIVATE_KEY_FILE": "./keeper.key"}):
+    aws = {"KEEPER_KMS_KEY_ID": "alias/keeper", "AWS_SECRET_ACCESS_KEY": "of the worker"}
+    for own in ({"KEEPER_PRIVATE_KEY": key, **aws}, {"KEEPER_PRIVATE_KEY_FILE": "./keeper.key"}):
         given = {"NETWORK": "BASE_SEPOLIA", **own}
         (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
         for name in APP - {"worker"}:
             merged = environment(name, clone)
             assert (merged["KEEPER_PRIVATE_KEY"], merged["KEEPER_PRIVATE_KEY_FILE"]) == ("", "")
-            assert "secrets" not in SERVICES[name]
+            assert not any(merged.get(each) for each in aws)
+            assert "keeper" not in SERVICES[name]["secrets"]
         merged = environment("worker", clone)
         by_file = "KEEPER_PRIVATE_KEY_FILE" in own
         assert merged.get("KEEPER_PRIVATE_KEY", "") == ("" if by_file else key)
+        assert by_file or all(merged[each] == value for each, value in aws.items())
         assert merged["KEEPER_PRIVATE_KEY_FILE"] == ("/run/secrets/keeper" if by_file else "")
         secret = interpolated(COMPOSE["secrets"]["keeper"]["file"], given)
         assert secret == ("./keeper.key" if by_file else "/dev/null")
-    assert SERVICES["worker"]["secrets"] == ["keeper"]
+    assert "keeper" in SERVICES["worker"]["secrets"]
+
+
+def test_every_secret_can_be_given_as_a_file(clone: Path) -> None:
+    """But for the database's URL, which compose makes itself."""
+    names = secret_names() - {"KEEPER_PRIVATE_KEY", "DATABASE_URL"}
+    own = {f"{name}_FILE": f"./secrets/{name}" for name in names}
+    for given in ({"NETWORK": "BASE_SEPOLIA"}, {"NETWORK": "BASE_SEPOLIA", **own}):
+        (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))
+        for service in APP:
+            merged, mounted = environment(service, clone), SERVICES[service]["secrets"]
+            assert set(mounted) - {"keeper"} == {name.lower() for name in names}
+            for name in names:
+                wanted = f"/run/secrets/{name.lower()}" if len(given) > 1 else ""
+                assert merged[f"{name}_FILE"] == wanted
+                source = interpolated(COMPOSE["secrets"][name.lower()]["file"], given)
+                assert source == (own[f"{name}_FILE"] if wanted else "/dev/null")
 
 
 @pytest.mark.process

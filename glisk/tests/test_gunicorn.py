@@ -75,8 +75,8 @@ def test_ctrl_c_ends_it_in_seconds_though_streams_are_open(
 
 
 def test_a_proxys_word_for_https_is_believed(web: Callable[..., WebServer]) -> None:
-    given = {"APP_ENV": "production", "ALLOWED_HOSTS": "127.0.0.1"}
-    production = web(WEB_WORKERS="1", **given, **own_secrets())
+    given = {"APP_ENV": "production", "ALLOWED_HOSTS": "127.0.0.1", "WEB_WORKERS": "1"}
+    production = web(**given | own_secrets() | {"KEEPER_PRIVATE_KEY": ""})  # no key for the web
     assert production.get("/api/authors/leaderboard")[0] == 301
     assert production.get("/api/authors/leaderboard", **{"X-Forwarded-Proto": "https"})[0] == 200
     assert production.get("/health")[0] == 200  # probed inside the network

@@ -3,6 +3,7 @@
 import socket
 import time
 from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from authors.tests.factories import wallet
+from glisk import __version__
 from glisk.console import health
 from glisk.models import SystemState
 from glisk.tests.asking import beat
@@ -56,7 +58,8 @@ def test_unhealthy_without_an_exceptions_text(
     silent.close()
     unreachable(monkeypatch, options="-c search_path=pg_catalog")
     answer = client.get("/health")
-    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+    told = {"status": "healthy", "version": __version__}
+    assert (answer.status_code, answer.json()) == (200, told)
     assert "no-store" in answer["Cache-Control"]
 
 
@@ -72,7 +75,7 @@ def test_a_database_that_wants_its_certificate_checked(
 
 
 def test_probes_may_use_any_name_and_only_read(client: Client) -> None:
-    for page in ("", "/blockchain", "/workers", "/keeper", "/metrics"):
+    for page in ("", "/live", "/ready", "/blockchain", "/workers", "/keeper", "/metrics"):
         for host in ("10.1.2.3", "[::1]:8000", "web", "0.0.0.0:1", "two words", ""):
             assert client.get(f"/health{page}", headers={"Host": host}).status_code == 200
         assert client.post(f"/health{page}").status_code == 405
@@ -188,3 +191,109 @@ def test_metrics_tell_totals_spend_and_what_failed_of_the_last_day(
         "spend_all_time_usd": 0.5,
         "spend_cap_usd": 5.0,
     }
+
+
+def test_live_needs_no_database_and_ready_needs_its_migrations(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(health, "_has_migrations", False)
+    assert client.get("/health/ready").json() == {"status": "healthy"}
+    with monkeypatch.context() as patch:
+        patch.setattr(health, "_has_migrations", False)
+        patch.setattr(health, "unapplied_migrations", lambda: ["tokens.0001_initial"])
+        answer = client.get("/health/ready")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (503, "MigrationsMissing")
+    unreachable(monkeypatch, host="127.0.0.1", port=1)
+    monkeypatch.setattr(health, "take_overview", Mock(side_effect=AssertionError))
+    assert client.get("/health/ready").status_code == 503
+    answer = client.get("/health/live")
+    assert (answer.status_code, answer.json()) == (200, {"status": "healthy"})
+
+
+def test_strict_answers_503_where_the_text_says_stale_blocked_or_no_worker(client: Client) -> None:
+    def asked(page: str) -> tuple[int, int, str]:
+        plain, strict = client.get(f"/health/{page}"), client.get(f"/health/{page}?strict=1")
+        assert plain.json().keys() == strict.json().keys()
+        return plain.status_code, strict.status_code, plain.json()["status"]
+
+    assert asked("blockchain") == (200, 503, "stale")
+    assert asked("workers") == (200, 503, "no_worker")
+    assert asked("keeper") == (200, 200, "unknown")
+    assert asked("live")[1] == asked("ready")[1] == 200
+    assert client.get("/health?strict=1").status_code == 200
+    assert client.get("/health/metrics?strict=1").status_code == 200
+    beat("generation")
+    save_progress(Progress(block=90, head=100))
+    assert asked("blockchain") == (200, 200, "healthy")
+    assert asked("workers") == (200, 200, "healthy")
+    SystemState.objects.create(state_key="breaker:pinata", state_value={"state": "open"})
+    assert asked("workers") == (200, 503, "blocked")
+    for status, strict in (("low", 200), ("empty", 503), ("blocked", 503)):
+        SystemState.put("keeper", {"status": status})
+        assert asked("keeper") == (200, strict, status)
+
+
+KEEPER = {"status": "low", "reason": "has 0.01 ETH", "address": wallet(9), "balance_wei": 10**16}
+
+
+def test_the_public_sees_no_money_no_keys_and_no_reasons(
+    client: Client, settings: Settings
+) -> None:
+    settings.METRICS_NETWORKS, settings.METRICS_TOKEN = [], "a token of twenty letters"
+    settings.DAILY_SPEND_CAP_USD = 5
+    SystemState.put("keeper", KEEPER)
+    SystemState.put("breaker:replicate", {"state": "open", "reason": "no credit"})
+    beat("generation")
+    public = {
+        "workers": {"status", "pending_jobs", "active_jobs"},
+        "keeper": {"status"},
+        "metrics": {"total_mints", "total_revealed", "error_rate_24h"},
+    }
+    for page, told in public.items():
+        for wrong in ("", "Bearer ", "Bearer a token of twenty", "Token a token of twenty letters"):
+            answer = client.get(f"/health/{page}", headers={"Authorization": wrong})
+            assert (answer.status_code, set(answer.json())) == (200, told)
+        bearer = {"Authorization": "Bearer a token of twenty letters"}
+        assert client.get(f"/health/{page}", headers=bearer).json().keys() > told
+    assert client.get("/health/keeper").json() == {"status": "healthy"}
+    assert client.get("/health").json() == {"status": "healthy"}
+    settings.METRICS_TOKEN = ""
+    empty = client.get("/health/keeper", headers={"Authorization": "Bearer "})
+    assert empty.json() == {"status": "healthy"}
+
+
+@pytest.mark.parametrize(
+    ("proxies", "networks", "peer", "headers", "may"),
+    [
+        ([], ["10.0.0.0/8"], "10.1.2.3", {}, True),
+        ([], ["10.0.0.0/8"], "192.0.2.1", {}, False),
+        # A proxy on this machine that nobody has named: whoever asks it is the public.
+        ([], ["127.0.0.0/8"], "127.0.0.1", {"X-Forwarded-For": "127.0.0.1"}, False),
+        ([], ["127.0.0.0/8"], "127.0.0.1", {"X-Forwarded-Proto": "https"}, False),
+        ([], ["127.0.0.0/8"], "127.0.0.1", {"Via": "1.1 proxy"}, False),
+        # A proxy that is named says for whom it asks, or its word counts for nothing.
+        (["127.0.0.1"], ["127.0.0.0/8"], "127.0.0.1", {}, False),
+        (["127.0.0.1"], ["10.0.0.0/8"], "127.0.0.1", {"X-Forwarded-For": "10.9.9.9"}, True),
+        (
+            ["127.0.0.1"],
+            ["10.0.0.0/8"],
+            "127.0.0.1",
+            {"X-Forwarded-For": "10.9.9.9, 192.0.2.1"},
+            False,
+        ),
+        (["127.0.0.1"], ["127.0.0.0/8"], "127.0.0.1", {"X-Forwarded-For": "what?"}, False),
+    ],
+)
+def test_an_internal_address_counts_where_no_stranger_can_be_behind_it(
+    client: Client,
+    settings: Settings,
+    proxies: list[str],
+    networks: list[str],
+    peer: str,
+    headers: dict[str, str],
+    may: bool,
+) -> None:
+    settings.TRUSTED_PROXIES = [ip_network(each) for each in proxies]
+    settings.METRICS_NETWORKS = [ip_network(each) for each in networks]
+    answer = client.get("/health/keeper", REMOTE_ADDR=peer, headers=headers)
+    assert ("address" in answer.json()) is may

@@ -165,7 +165,7 @@ def test_the_gallery_says_that_the_database_is_away_and_recovers(
     expect(page.locator("#signal")).to_have_text("Live")
 
 
-def _sign_in(page: Page, address: str) -> None:
+def sign_in(page: Page, address: str) -> None:
     User.objects.create_superuser("operator", password=PASSWORD)
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto(address)
@@ -176,7 +176,7 @@ def _sign_in(page: Page, address: str) -> None:
 
 def test_the_admin_leads_from_login_to_a_token(page: Page, live_server: LiveServer) -> None:
     token: Token = add_ready_token(1)
-    _sign_in(page, f"{live_server.url}/admin/")
+    sign_in(page, f"{live_server.url}/admin/")
 
     ready = page.locator(".glisk-funnel .is-ready .glisk-funnel-number")
     expect(ready).to_have_text("1")
@@ -200,7 +200,7 @@ def _fits(page: Page) -> None:
 
 
 def test_a_prompt_is_counted_while_it_is_typed(page: Page, live_server: LiveServer) -> None:
-    _sign_in(page, f"{live_server.url}/admin/authors/author/add/")
+    sign_in(page, f"{live_server.url}/admin/authors/author/add/")
     counter = page.locator(".glisk-counter")
     expect(counter).to_have_text("0 / 1000")
     page.fill("[name=wallet_address]", wallet(0xA11CE).lower())
@@ -220,3 +220,14 @@ def test_the_api_pages_show_the_api(page: Page, live_server: LiveServer) -> None
         for width in (390, 1280):
             page.set_viewport_size({"width": width, "height": 844})
             expect(shown).to_be_attached(timeout=60_000)
+
+
+def test_the_docs_are_dark_where_the_system_is(page: Page, live_server: LiveServer) -> None:
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{live_server.url}/docs")
+    html = page.locator("html")
+    expect(html).to_have_class("dark-mode")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(28, 32, 34)")
+    page.emulate_media(color_scheme="light")
+    expect(html).not_to_have_class("dark-mode")
+    expect(page.locator("body")).to_have_css("background-color", "rgb(250, 250, 250)")

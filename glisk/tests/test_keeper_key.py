@@ -1,4 +1,4 @@
-"""Only the worker, which signs, has the keeper's private key; everything else works without."""
+"""Only the process that signs has the keeper's private key; everything else works without."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,27 +7,37 @@ from typing import Any
 import pytest
 from django.test import Client
 from django.urls import URLResolver, get_resolver
+from eth_account import Account
 from pytest_django import Settings
 
+from glisk.clients.signers.local import FileSigner, KeySigner
 from glisk.models import SystemState
-from glisk.tests.environments import EXAMPLE, NO_DATABASE, WORKER, faults, read_settings
+from glisk.tests.environments import (
+    EXAMPLE,
+    NO_DATABASE,
+    PRODUCTION,
+    WORKER,
+    complaint,
+    faults,
+    read_settings,
+)
 from glisk.tests.pipeline_world import build_world
 from glisk.tests.test_config import KEY
 from reveals.keeper import KEY as STATE_KEY
-from reveals.keeper import Keeper, keeper_address
+from reveals.keeper import keeper_address
 from sandbox.accounts import KEEPER
 
 
-def shown(command: str, **variables: str) -> tuple[str, bool]:
-    """Return the key, and whether it is in reach, as `manage.py <command>` has them."""
-    said, values = read_settings(
-        {**EXAMPLE, **NO_DATABASE, **variables},
-        "KEEPER_PRIVATE_KEY",
-        "KEEPER_KEY_IN_REACH",
-        command=("manage.py", command),
-    )
+def shown(command: str, **variables: str) -> tuple[str, str, bool]:
+    """Return the key, its address, and whether it is in reach, as `manage.py <command>` has them.
+
+    The address is left out where the settings give it.
+    """
+    names = ("KEEPER_PRIVATE_KEY", "KEEPER_ADDRESS", "KEEPER_KEY_IN_REACH")
+    given = {**EXAMPLE, **NO_DATABASE, **variables}
+    said, values = read_settings(given, *names, command=("manage.py", command))
     assert said == ""
-    return values["KEEPER_PRIVATE_KEY"], values["KEEPER_KEY_IN_REACH"]
+    return values[names[0]], values[names[1]], values[names[2]]
 
 
 @pytest.mark.process
@@ -36,13 +46,43 @@ def test_only_what_signs_needs_the_key_and_takes_it(tmp_path: Path) -> None:
         given = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": file}
         assert faults(given, ("gunicorn",)) == []
         assert len(faults(given, WORKER)) == 1
-    assert shown("check_setup", KEEPER_PRIVATE_KEY=KEY) == ("", True)
-    (tmp_path / "key").write_text(KEY)
+    address = Account.from_key(KEY).address
+    assert shown("check_setup", KEEPER_PRIVATE_KEY=KEY) == ("", "", True)
+    assert shown("qcluster", KEEPER_PRIVATE_KEY=KEY) == (f"0x{KEY}", address, False)
+    (tmp_path / "key").write_text(KEY + "\n")
     by_file = {"KEEPER_PRIVATE_KEY": "", "KEEPER_PRIVATE_KEY_FILE": str(tmp_path / "key")}
-    assert shown("migrate", **by_file) == ("", True)
-    assert shown("qcluster", **by_file) == (f"0x{KEY}", False)
+    assert shown("migrate", **by_file) == ("", "", True)
+    # Judged, and not kept: the drain reads it.
+    for signs in ("qcluster", "reveal_tokens", "manual_reveal"):
+        assert shown(signs, **by_file) == ("", address, False)
+    # The command needs it only where no worker lives.
+    assert shown("reveal_tokens", KEEPER_PRIVATE_KEY="") == ("", "", False)
     idle = {"KEEPER_PRIVATE_KEY": KEY, "ENABLE_REVEAL_WORKER": "false"}
-    assert shown("qcluster", **idle) == ("", True)
+    assert shown("qcluster", **idle) == ("", "", True)
+
+
+@pytest.mark.process
+def test_no_web_process_of_a_real_network_starts_with_the_key() -> None:
+    """What stands in its environment can be read there for as long as it lives."""
+    given = {**PRODUCTION, "KEEPER_PRIVATE_KEY": KEY}
+    said = complaint(given, ("gunicorn",))
+    assert "KEEPER_PRIVATE_KEY: is given to a web process" in said
+    assert "KEEPER_PRIVATE_KEY_FILE" in said
+    assert KEY not in said
+    assert complaint(given, ("manage.py", "migrate")) == ""
+    assert complaint({**given, "KEEPER_PRIVATE_KEY": ""}, ("gunicorn",)) == ""
+
+
+@pytest.mark.process
+def test_what_makes_no_sense_beside_a_key_of_kms_is_a_fault() -> None:
+    kms = {"KEEPER_KMS_KEY_ID": "alias/keeper", "KEEPER_ADDRESS": KEEPER.address}
+    both = [f for f in faults(kms, WORKER) if f.startswith("KEEPER_")]
+    assert both == ["KEEPER_KMS_KEY_ID: is set as well as a private key; keep one of them"]
+    kms["KEEPER_PRIVATE_KEY"] = ""
+    assert faults(kms, WORKER) == []
+    kms["KEEPER_ADDRESS"] = ""
+    assert [f.split(":")[0] for f in faults(kms, WORKER)] == ["KEEPER_ADDRESS"]
+    assert faults(kms) == []  # check_setup tells the address
 
 
 @pytest.fixture
@@ -53,7 +93,8 @@ def no_key(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("somebody asked for the keeper's key")
 
     settings.KEEPER_PRIVATE_KEY = ""
-    monkeypatch.setattr(Keeper, "__init__", refuse)
+    for signer in (KeySigner, FileSigner):
+        monkeypatch.setattr(signer, "__init__", refuse)
 
 
 def pages(resolver: URLResolver, prefix: str = "/") -> Iterator[str]:

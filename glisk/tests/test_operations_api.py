@@ -179,7 +179,7 @@ def test_the_state_of_the_system() -> None:
     add_ready_token(1)
     found = script().get(STATE).json()
     assert {count["status"]: count["number"] for count in found["tokens"]}["ready"] == 1
-    assert set(found) >= {"stages", "batches", "workers", "obstacles", "chain", "spend"}
+    assert set(found) >= {"stages", "batches", "workers", "troubles", "chain", "spend"}
 
 
 def test_reading_costs_the_same_at_any_size() -> None:

@@ -125,8 +125,8 @@ def test_an_author_is_onboarded_and_the_dashboard_follows_their_mint(
     see_token(page, token_id, "revealed")
     expect(page.get_by_text(PROMPT).first).to_be_visible()
     page.wait_for_function("document.querySelector('.glisk-picture img').naturalWidth > 0")
-    timeline = page.locator(".glisk-timeline")
-    for part in ("vendor id", "0.003 USD", "Transaction confirmed", "Upload of the metadata"):
+    timeline = page.locator(".glisk-story")
+    for part in ("prediction", "0.003 USD", "Transaction confirmed", "Metadata pinned"):
         expect(timeline).to_contain_text(re.compile(part, re.IGNORECASE))
 
 
@@ -149,26 +149,27 @@ def test_a_failed_token_is_found_understood_retried_and_revealed(page: Page, wor
     see_token(page, token_id, "revealed")
     retried = page.locator(".glisk-timeline li", has_text="the vendor's filter is mended")
     expect(retried).to_contain_text("by operator maria")
-    page.get_by_role("link", name="History").click()
-    expect(page.get_by_text("Reason: the vendor's filter is mended")).to_be_visible()
+    page.locator("a[href$='/history/']").click()
+    why = page.get_by_role("cell", name="the vendor's filter is mended")
+    expect(why).to_be_visible()
 
 
 def test_stages_are_paused_and_resumed_and_a_token_is_revealed_by_hand(
     page: Page, world: World
 ) -> None:
-    control(page, "Pause", "Reveal", "we look at the gas")
-    expect(page.get_by_text("Reveal is paused now.")).to_be_visible()
+    control(page, "Pause", "Reveals", "we look at the gas")
+    expect(page.get_by_text("Reveals: paused.")).to_be_visible()
     page.goto("/admin/")
-    expect(page.locator(".glisk-alert")).to_contain_text("Reveal is paused")
+    expect(page.locator(".glisk-alert")).to_contain_text("Reveals paused by maria")
     expect(page.locator(".glisk-alert")).to_contain_text("we look at the gas")
     token_id = mint(world)
     see_token(page, token_id, "ready")
 
-    control(page, "Pause", "Generation", "the vendor works on it")
+    control(page, "Pause", "Image generation", "the vendor works on it")
     other = mint(world)
     see_token(page, other, "detected")
-    control(page, "Resume", "Reveal", "gas is cheap")
-    expect(page.get_by_text("Reveal goes on.")).to_be_visible()
+    control(page, "Resume", "Reveals", "gas is cheap")
+    expect(page.get_by_text("Reveals: resumed.")).to_be_visible()
     page.wait_for_timeout(700)
     see_token(page, token_id, "ready")  # it waits for the other one's company
 
@@ -177,5 +178,5 @@ def test_stages_are_paused_and_resumed_and_a_token_is_revealed_by_hand(
     expect(page.get_by_text("Its reveal is requested")).to_be_visible()
     see_token(page, token_id, "revealed")
     see_token(page, other, "detected")
-    control(page, "Resume", "Generation", "the vendor is back")
+    control(page, "Resume", "Image generation", "the vendor is back")
     see_token(page, other, "revealed")

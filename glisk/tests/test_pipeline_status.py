@@ -54,14 +54,15 @@ def test_tells_people_and_programs_how_it_stands() -> None:
 
 def test_trouble_has_an_exit_status_of_its_own_its_cause_and_what_to_do() -> None:
     build_world(1)
-    run(status=0)
+    assert "All well" in run(status=0)
     reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key."
     for key, value, said in (
-        ("pause:reveal", {"reason": "gas"}, "  Reveal is paused for "),
+        ("pause:reveal", {"reason": "gas"}, "\nReveals paused · 1 token waits for "),
         (
             "breaker:pinata",
             {"state": "open", "reason": reason, "code": "API_KEY_REVOKED"},
-            "    pinata: HTTP 403: API_KEY_REVOKED\n    Create a key",
+            "\nUploads paused: Pinata refuses our key for 0 s\n"
+            "    pinata: HTTP 403: API_KEY_REVOKED\n    To do: Create a key",
         ),
     ):
         SystemState.objects.create(state_key=key, state_value=value)
@@ -76,9 +77,26 @@ def test_trouble_has_an_exit_status_of_its_own_its_cause_and_what_to_do() -> Non
     run(status=pipeline_status.TROUBLE)
     WorkerHeartbeat.objects.all().delete()
     shown = run(status=pipeline_status.TROUBLE)
-    assert (
-        "What is wrong, and what to do\n  No worker is alive; 1 token wait\n    Start one" in shown
-    )
+    assert "UTC\n\nNo worker is alive · 1 token waits\n    To do: Start one" in shown
+
+
+def test_a_terminal_is_coloured_unless_somebody_wants_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    red = "\x1b[31;1mNo worker is alive"
+    assert red not in run(status=pipeline_status.TROUBLE)  # a pipe
+    assert red in run("--force-color", status=pipeline_status.TROUBLE)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert red in run(status=pipeline_status.TROUBLE)
+    assert red not in run("--no-color", status=pipeline_status.TROUBLE)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert red not in run(status=pipeline_status.TROUBLE)
+
+
+def test_programs_are_told_what_is_wrong_first_and_what_to_do() -> None:
+    told = json.loads(run("--json", status=pipeline_status.TROUBLE))
+    assert list(told)[:2] == ["taken_at", "troubles"]
+    worker = told["troubles"][0]
+    assert (worker["kind"], worker["title"]) == ("worker", "No worker is alive")
+    assert worker["advice"].startswith("Start one")
 
 
 def test_watching_goes_on_until_it_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,6 +62,7 @@ def test_one_public_key_among_good_ones_is_refused_and_not_echoed() -> None:
     assert all(f"{name}: is public" in said for name in swapped)
 
 
+@pytest.mark.process  # that reads the file
 def test_a_keeper_of_the_local_test_nodes_is_refused_in_every_form(tmp_path: Path) -> None:
     seed = seed_from_mnemonic("test " * 11 + "junk", "")
     for number in (0, 9, 19, 63):
@@ -71,7 +72,8 @@ def test_a_keeper_of_the_local_test_nodes_is_refused_in_every_form(tmp_path: Pat
             (tmp_path / "key").write_text(form + "\n")
             for name, given in (("", form), ("_FILE", str(tmp_path / "key"))):
                 environment = Environment({f"KEEPER_PRIVATE_KEY{name}": given})
-                assert environment.private_key("KEEPER_PRIVATE_KEY", needed=True)
+                value, file = environment.private_key("KEEPER_PRIVATE_KEY", needed=True)
+                assert bool(value) != bool(file.address)
                 environment.refuse_published(example=tmp_path / "no example")
                 assert len(environment.faults) == 1
 

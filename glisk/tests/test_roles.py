@@ -18,7 +18,7 @@ from tokens.models import Token
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 
-READS = ("_changelist", "_change", "_history", "_picture", "_thumbnail")
+READS = ("_changelist", "_change", "_history", "_picture", "_thumbnail", "_controls")
 
 
 def run(*arguments: str) -> str:

@@ -18,7 +18,7 @@ from pytest_django import Settings
 from authors.tests.factories import AuthorFactory, wallet
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
-from tokens.models import ImageGenerationJob, Token, TokenImage
+from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 
@@ -105,16 +105,16 @@ def test_the_page_shows_picture_links_timeline_and_metadata(
         f"https://gateway.example/ipfs/{token.metadata_cid}",
         f"https://explorer.example/token/{settings.GLISK_NFT_CONTRACT_ADDRESS}?a={token.pk}",
         "&quot;name&quot;: &quot;GLISK S0 #1&quot;",
-        "by drain, attempt 1",
-        "2026-11-20 16:49:24",
+        "by drain",
+        "2026-11-20 16:49:24 UTC",
         "0.003 USD",
     ):
         assert expected in text, expected
-    entries = page.context["summary"]["timeline"]
-    assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
+    entries = page.context["summary"]["timeline"] + page.context["summary"]["earlier"]
+    assert [entry.at for entry in entries] == sorted((e.at for e in entries), reverse=True)
     facts = {entry.title: dict(entry.facts) for entry in entries}
-    assert facts["Paid call"]["vendor id"] == "prediction1"
-    assert facts["Upload of the image"]["CID"] == token.image_cid
+    assert ">prediction1<" in facts["Image made"]["prediction"]
+    assert f'value="{token.image_cid}"' in facts["Image pinned"]["CID"]
     transactions = [entry for entry in entries if entry.title == "Transaction broadcast"]
     assert [dict(entry.facts)["nonce"] for entry in transactions] == ["1", "1"]
     links = {link["label"]: link["url"] for link in page.context["summary"]["links"]}
@@ -198,5 +198,35 @@ def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Cli
         TokenFactory.create(status=status, error_class=error_class, generation_error=words)
     text = admin_client.get(LIST).content.decode()
     assert "unregistered" in text
-    assert "waits: Pinata is not called" in text
+    assert "waits: Uploads paused" in text
     assert f"content policy: {words}" in text
+
+
+def test_nothing_leads_to_a_file_that_is_not_pinned_yet(
+    admin_client: Client, settings: Settings
+) -> None:
+    settings.PINATA_GATEWAY = ["gateway.example"]
+    token = TokenFactory.create(status=TokenStatus.UPLOADING)
+    token.transitions.create(from_status="generating", to_status="uploading", actor="a:1 2:3:pin")
+    refused = {
+        "token": token,
+        "upload_type": "image",
+        "computed_cid": token.image_cid,
+        "size_bytes": 10,
+        "status": "failed",
+        "error": "pinata: POST /pinning answered HTTP 403",
+    }
+    for attempt in (1, 2):
+        IPFSUploadRecord.objects.create(**refused, attempt_number=attempt)
+    page = admin_client.get(page_of(token))
+    assert "gateway.example" not in page.content.decode()
+    assert f'value="{token.image_cid}"' in page.content.decode()
+    entry, move = page.context["summary"]["timeline"]
+    assert (entry.title, entry.times, entry.text) == ("Upload refused", 2, refused["error"])
+    assert (move.title, move.actor) == ("Uploading", "")  # the worker's name is folded away
+    IPFSUploadRecord.objects.create(
+        **refused | {"status": "succeeded", "returned_cid": token.image_cid, "error": ""},
+        attempt_number=3,
+    )
+    pinned = admin_client.get(page_of(token)).content.decode()
+    assert f"gateway.example/ipfs/{token.image_cid}" in pinned

@@ -15,6 +15,7 @@ from django.utils import timezone
 from pytest_django import Settings
 
 from glisk.breaker import Breaker
+from glisk.console.overview import read_troubles
 from glisk.console.overview.causes import missing_webhooks
 from glisk.console.overview.stages import groups
 from glisk.engine.heartbeat import LASTS_SECONDS, end_alarm, raise_alarm
@@ -156,10 +157,13 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
     "replicate's breaker": (lambda: _broken("replicate", "HTTP 402", GENERATION), "Buy credit"),
     "replicate's predictions are not read": (
         lambda: _broken("replicate_reads", "HTTP 403", GENERATION),
-        "Replicate does not say how predictions end",
+        "Image generation paused: Replicate does not say how predictions end",
     ),
     "lost reply and no listing": (_lost_without_listing, "GET /v1/predictions answered HTTP 405"),
-    "pinata's breaker": (lambda: _broken("pinata", "HTTP 503", UPLOAD), "Pinata is not called"),
+    "pinata's breaker": (
+        lambda: _broken("pinata", "HTTP 503", UPLOAD),
+        "Uploads paused: Pinata is unavailable",
+    ),
     "gas cap": (
         lambda: _broken("chain", "The chain asks for 9 gwei per gas", REVEAL),
         "REVEAL_MAX_GAS_PRICE_GWEI",
@@ -259,6 +263,22 @@ def test_a_known_cause_says_how_many_wait_for_it(admin_client: Client) -> None:
     assert "without progress" not in told.terminal
 
 
+@pytest.mark.parametrize("order", [("chain", "rpc"), ("rpc", "chain")])
+def test_a_dead_node_is_one_problem_whichever_breaker_opens_first(
+    order: tuple[str, str], admin_client: Client
+) -> None:
+    TokenFactory.create(status=TokenStatus.READY)
+    for name in order:
+        for _ in range(3):
+            Breaker(name).failed(TransientError("No route to it.", vendor="chain"))
+        (problem,) = read_troubles()
+        assert (problem.kind, problem.name) == ("breaker", "rpc")
+    assert problem.title == (
+        "New mints not read, reveals paused: the node is unavailable · 1 token waits"
+    )
+    assert ask(admin_client).dashboard.count("the node is unavailable") == 1
+
+
 def test_failed_tokens_are_counted_by_what_they_failed_of(admin_client: Client) -> None:
     for _ in range(2):
         token = TokenFactory.create(
@@ -269,7 +289,7 @@ def test_failed_tokens_are_counted_by_what_they_failed_of(admin_client: Client) 
     assert told.status == 2
     for text in (told.terminal, told.dashboard):
         assert "2 tokens failed in 24 hours: content policy" in text
-        assert "operator" not in text.partition("What is wrong")[2]
+        assert "failed in 24 hours: operator" not in text
         assert "FALLBACK_CENSORED_PROMPT" in text
     assert "FALLBACK_CENSORED_PROMPT" in told.page
     Token.objects.update(status_changed_at=timezone.now() - timedelta(hours=25))

@@ -27,6 +27,7 @@ _FIXTURES = {
     "qcluster": "process",
     "web": "process",
     "vendors": "sandbox",
+    "kms": "sandbox",
     "plans": "plans",
 }
 _TIERS = {FAST, "pages", "schema", "random", "live", *_FOLDERS.values(), *_FIXTURES.values()}

@@ -5,7 +5,7 @@ from reveals.admin.tokens import REVEAL_TOKENS, reveals_of, waiting_for_gas
 from reveals.admin.transactions import RevealTransactionAdmin
 from tokens.admin.actions import TOKEN_ACTIONS
 from tokens.admin.filters import QUESTIONS
-from tokens.admin.summary import TIMELINE_SOURCES
+from tokens.admin.timeline import TIMELINE_SOURCES
 
 __all__ = ["RevealBatchAdmin", "RevealTransactionAdmin"]
 

@@ -9,10 +9,10 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Forecast, Outcome
-from glisk.admin.formatting import NOTHING, admin_link, age, ether, short, wallet_link
+from glisk.admin.formatting import NOTHING, age, ether, short, wallet_link
 from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id, column
 from glisk.permissions import SPEED_UP
-from reveals.admin.transactions import TransactionColumns, elapsed
+from reveals.admin.transactions import TransactionColumns, elapsed, page_link
 from reveals.by_hand import request_replacement
 from reveals.keeper import configured_ceiling_wei
 from reveals.models import BatchStatus, RevealBatch, RevealBatchToken, RevealTransaction
@@ -33,7 +33,7 @@ def _forecast_replacement(keys: Sequence[Any]) -> Forecast:
     outcomes = request_replacement(batch_ids=keys, actor="", dry_run=True)
     going = RevealBatch.objects.filter(pk__in=[each.key for each in outcomes if each.done])
     most = sum(batch.newest.gas_limit for batch in going) * configured_ceiling_wei()
-    cost = f"At the very most {ether(most)} instead of what was offered; one of a nonce is mined."
+    cost = f"At the very most {ether(most)} instead of what was offered; only one of them is mined."
     return Forecast(outcomes, cost)
 
 
@@ -42,8 +42,8 @@ REPLACE_BATCH = AdminAction(
     label="Speed up",
     permission=SPEED_UP,
     explanation="Has a transaction that waits in the node's pool replaced now: the same nonce, "
-    "the same tokens, higher fees, never above REVEAL_MAX_GAS_PRICE_GWEI. The worker does so by "
-    "itself after TRANSACTION_TIMEOUT_SECONDS.",
+    "the same tokens, higher fees, never above REVEAL_MAX_GAS_PRICE_GWEI. The worker itself does "
+    "so after TRANSACTION_TIMEOUT_SECONDS.",
     run=_replace,
     forecast=_forecast_replacement,
     reason="none",
@@ -55,11 +55,11 @@ REPLACE_BATCH = AdminAction(
 class TransactionInline(TransactionColumns, MachineInline):
     model = RevealTransaction
     verbose_name_plural = "Transactions"
-    fields = ("link", "state", "fee_cap", "price", "gas_used", "cost", "signed")
+    fields = ("link", "state", "fee_cap", "price", "used", "cost", "signed")
     readonly_fields = fields
     ordering = ("-id",)
 
-    link = column("Transaction", lambda row: admin_link(row, f"{row.tx_hash[:12]}…"))
+    link = column("Transaction", page_link)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
         found: QuerySet[RevealTransaction] = super().get_queryset(request)
@@ -76,7 +76,7 @@ class ItemInline(MachineInline):
     token_link = column("Token", lambda item: token_link(item.token_id))
 
 
-_FACTS = ("nonce", "size", "hashes", "gas", "cost")
+_FACTS = ("nonce", "size", "attempts", "gas", "cost")
 
 
 @admin.register(RevealBatch)
@@ -88,6 +88,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     search_ids = ("nonce",)
     search_wallets = ("keeper",)
     search_help_text = "Nonce, token number, keeper or transaction hash"
+    when_empty = "Each group of tokens stands here when its reveal is prepared."
     fields = ("state", "keeper_link", *_FACTS, "wanted", "created_at", "closed_at", "took")
     inlines = (TransactionInline, ItemInline)
     list_before_template = "admin/reveals/revealbatch/above_list.html"
@@ -119,7 +120,7 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     number = column("Batch", lambda batch: f"Batch {batch.pk}", ordering="id")
     state = column("State", lambda batch: batch.status, label=BATCH_LABELS)
     # The transactions that were signed for its nonce.
-    hashes = column("Hashes", lambda batch: len(batch.transactions.all()))
+    attempts = column("Attempts", lambda batch: len(batch.transactions.all()))
     wanted = column(
         "Speeding up",
         lambda batch: f"wanted by {batch.replace_by}" if batch.replace_at else NOTHING,

@@ -8,7 +8,7 @@ from typing import Any
 from django.urls import reverse
 
 from glisk.admin.actions import AdminAction, Forecast, Outcome
-from glisk.admin.formatting import ether, gwei
+from glisk.admin.formatting import ether, gwei, short
 from glisk.management.base import counted
 from glisk.permissions import REVEAL_NOW
 from reveals.admin.transactions import TRANSACTION_LABELS
@@ -17,7 +17,7 @@ from reveals.keeper import BLOCKED, EMPTY, keeper_state
 from reveals.models import RevealTransaction, TransactionStatus
 from reveals.outbox import in_flight
 from tokens.admin.actions import outcomes_of
-from tokens.admin.summary import Happening
+from tokens.admin.timeline import Happening
 from tokens.models import Token
 from tokens.models.token import TokenQuerySet
 from tokens.states import TokenStatus
@@ -65,7 +65,7 @@ def reveals_of(token: Token) -> Iterable[Happening]:
     rows = RevealTransaction.objects.filter(batch__items__token=token.pk).order_by("id")
     for row in rows.defer("raw_transaction", "metadata_uris"):
         facts = [
-            ("hash", row.tx_hash),
+            ("hash", short(row.tx_hash)),
             ("nonce", str(row.nonce)),
             ("tokens", str(len(row.token_ids))),
             ("fee cap", gwei(row.max_fee_per_gas_wei)),

@@ -14,10 +14,12 @@ from glisk.admin.formatting import (
     admin_link,
     age,
     block_link,
+    copyable,
     duration,
     ether,
     gwei,
     short,
+    shortened,
     text_block,
     transaction_link,
     wallet_link,
@@ -39,12 +41,18 @@ def elapsed(start: datetime, end: datetime | None) -> str:
     return NOTHING if end is None else duration((end - start).total_seconds())
 
 
+def page_link(row: RevealTransaction) -> SafeString:
+    """Return a link to a transaction's page here, with its hash to copy."""
+    return copyable(row.tx_hash, admin_link(row, shortened(row.tx_hash)))
+
+
 class TransactionColumns:
     """What the page of a transaction and that of its batch both show."""
 
     state = column("State", lambda row: row.status, label=TRANSACTION_LABELS)
     fee_cap = column("Fee cap per gas", lambda row: gwei(row.max_fee_per_gas_wei))
     price = column("Price per gas", lambda row: gwei(row.effective_gas_price_wei))
+    used = column("Gas used", lambda row: f"{row.gas_used:,}" if row.gas_used else NOTHING)
     cost = column("Cost", lambda row: ether(row.cost_wei))
     signed = column("Signed", lambda row: age(row.signed_at), ordering="signed_at")
 
@@ -52,6 +60,7 @@ class TransactionColumns:
 @admin.register(RevealTransaction)
 class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     list_display = ("name", "state", "nonce", "size", "gas", "price", "cost", "signed", "took")
+    list_display_links = None  # the hash is a link, with a button beside it
     list_filter = ("status",)
     ordering = ("-signed_at",)
     sortable_by = ("signed",)
@@ -59,19 +68,37 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     search_hashes = ("tx_hash",)
     search_wallets = ("keeper",)
     search_help_text = "Transaction hash, nonce, block or keeper"
+    when_empty = "Each transaction that the keeper signs stands here."
     fieldsets = (
         (
             None,
-            {"fields": ("explorer", "state", "batch_link", "replaces_link", "replacements")},
+            {
+                "fields": (
+                    "explorer",
+                    "state",
+                    "failure",
+                    "batch_link",
+                    "replaces_link",
+                    "replacements",
+                )
+            },
         ),
         ("Tokens", {"fields": ("token_links", "uris")}),
         (
             "Fees",
-            {"fields": ("gas", "fee_cap", "priority_cap", "price", "cost", "l1_fee")},
+            {
+                "classes": ["collapse"],
+                "fields": ("gas", "fee_cap", "priority_cap", "price", "cost", "l1_fee"),
+            },
         ),
-        ("Chain", {"fields": ("keeper_link", "nonce", "block", "block_hash", "raw_size")}),
+        (
+            "Chain",
+            {
+                "classes": ["collapse"],
+                "fields": ("keeper_link", "nonce", "block", "hash_of_block", "raw_size"),
+            },
+        ),
         ("Times", {"fields": ("signed_at", "broadcast_at", "confirmed_at", "took")}),
-        ("Error", {"fields": ("failure",)}),
     )
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[RevealTransaction]:
@@ -85,11 +112,11 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
             .prefetch_related(Prefetch("replaced_by", queryset=later))
         )
 
-    name = column("Transaction", lambda row: short(row.tx_hash))
+    name = column("Transaction", page_link)
     explorer = column("Transaction", lambda row: transaction_link(row.tx_hash))
     batch_link = column("Batch", lambda row: admin_link(row.batch))
     replaces_link = column(
-        "Replaces", lambda row: admin_link(row.replaces) if row.replaces else NOTHING
+        "Replaces", lambda row: page_link(row.replaces) if row.replaces else NOTHING
     )
     size = column("Tokens", lambda row: len(row.token_ids))
     uris = column("Metadata URIs", lambda row: text_block("\n".join(row.metadata_uris)))
@@ -97,13 +124,14 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     l1_fee = column("L1 data fee", lambda row: ether(row.l1_fee_wei))
     keeper_link = column("Keeper", lambda row: wallet_link(row.keeper))
     block = column("Block", lambda row: block_link(row.block_number))
+    hash_of_block = column("Block hash", lambda row: short(row.block_hash))
     raw_size = column("Signed transaction", lambda row: f"{len(row.raw_transaction):,} bytes")
     took = column("Signed to mined", lambda row: elapsed(row.signed_at, row.confirmed_at))
     failure = column("Error", lambda row: text_block(row.error))
 
     @display(description="Replaced by")
     def replacements(self, transaction: RevealTransaction) -> SafeString | str:
-        later = ((admin_link(other),) for other in transaction.replaced_by.all())
+        later = ((page_link(other),) for other in transaction.replaced_by.all())
         return format_html_join(" ", "{}", later) or NOTHING
 
     @display(description="Tokens")

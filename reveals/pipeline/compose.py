@@ -96,6 +96,8 @@ class Compose(RevealStep[Composition, Composed]):
         return (self.breaker,)
 
     def places(self) -> int:
+        if self.shared.signer_is_away:
+            return 0
         return min(super().places(), settings.REVEAL_MAX_IN_FLIGHT - len(self.shared.ours))
 
     def due_in(self) -> float | None:
@@ -192,7 +194,7 @@ class Compose(RevealStep[Composition, Composed]):
             return AccountError(
                 f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, and the next reveal "
                 f"may cost {cost_wei / 1e18:.6f} ETH, with what is in flight. Send it some; "
-                "reveals go on by themselves.",
+                "reveals go on automatically.",
                 vendor=VENDOR,
                 code="no_funds",
             )

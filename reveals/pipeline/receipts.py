@@ -274,7 +274,7 @@ def _refusals_after_revert(
         final = len(row.token_ids) == 1 and not named and times >= REVERTS_TO_FAIL
         what_next = "It is tried again later."
         if final:
-            what_next = "It reverted by itself: look at the transaction, then retry it."
+            what_next = "It reverts alone: check the transaction, then retry it."
         text = f"Its reveal {row.tx_hash} was mined, but reverted: {reason} ({times} in all). "
         # Whoever is named is looked at again before anything is signed; the first time, at once.
         waits = not named or (token_id == culprit and times > 1)

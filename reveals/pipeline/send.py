@@ -224,7 +224,7 @@ class Send(RevealStep[Sending, Sent]):
             if row.keeper == self.keeper.address:
                 text = (
                     f"The keeper {row.keeper} cannot pay for {row.tx_hash}. Send it some; reveals "
-                    "go on by themselves."
+                    "go on automatically."
                 )
                 self.breaker.failed(AccountError(text, vendor="chain", code="no_funds"))
         elif verdict is Verdict.UNDERPRICED and row.broadcast_at is None:

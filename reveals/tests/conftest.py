@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from pytest_django import Settings
+from pytest_django import DjangoDbBlocker, Settings
 
 from reveals.tasks import RevealDrain
+from reveals.tests.drains import Drains
 from reveals.tests.stage import Scene
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
@@ -71,3 +72,17 @@ def worker(scene: Scene, quick: None) -> Iterator[Callable[[], Worker]]:
     yield start
     for each in started:
         each.end()
+
+
+@pytest.fixture(scope="module")
+def _drains(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[Drains]:
+    with django_db_blocker.unblock():
+        drains = Drains()
+    yield drains
+    drains.close()
+
+
+@pytest.fixture
+def drains(_drains: Drains) -> Iterator[Drains]:
+    yield _drains
+    _drains.end()

@@ -176,7 +176,8 @@ def test_a_dry_run_shows_batches_gas_and_cost_and_asks_for_nothing(
     scene: Scene, settings: Settings
 ) -> None:
     settings.BATCH_REVEAL_MAX_TOKENS = 3
-    assert run("reveal_tokens", "--all-ready", "--yes") == "No token is ready.\n"
+    error, _ = refused("reveal_tokens", "--all-ready", "--yes")
+    assert (str(error), error.returncode) == ("No token is ready.", 1)
     tokens = scene.mint(4)
     page = run("reveal_tokens", "--all-ready", "--dry-run")
     assert "batch 1: 3 tokens (#1, #2, #3), about 3" in page
@@ -186,14 +187,6 @@ def test_a_dry_run_shows_batches_gas_and_cost_and_asks_for_nothing(
     assert {status(token) for token in tokens} == {TokenStatus.READY}
 
 
-def test_named_tokens_are_requested_and_revealed(worker: Start, scene: Scene) -> None:
-    tokens = scene.mint(3)
-    ids = [str(token.pk) for token in tokens]
-    page = run("manual_reveal", "--token-ids", *ids, "--yes")
-    assert "Requested: 3 tokens. The worker reveals them now." in page
-    worker().until(lambda: scene.revealed_once(tokens))
-
-
 def test_what_does_not_go_is_named_and_the_rest_goes(scene: Scene, settings: Settings) -> None:
     """On a machine without the key, which knows the keeper's address only."""
     settings.KEEPER_ADDRESS, settings.KEEPER_PRIVATE_KEY = KEEPER.address, ""
@@ -201,12 +194,14 @@ def test_what_does_not_go_is_named_and_the_rest_goes(scene: Scene, settings: Set
     Token.objects.filter(pk=bad.pk).update(metadata_cid=good.metadata_cid)
     unready = TokenFactory.create(token_id=500, status=TokenStatus.UPLOADING)
     error, page = refused(
-        "reveal_tokens", "--token-ids", f"{good.pk}-{bad.pk}", "500", "999", "--yes"
+        *("reveal_tokens", "--token-ids", f"{good.pk}-{bad.pk}", "500", "999"),
+        *("--yes", "--timeout", "0"),
     )
-    assert error.returncode == 2
-    assert f"token {bad.pk} is left out: gateway: the metadata's name is not that" in page
-    assert "token 500 is left out: It is not ready: it is uploading." in page
-    assert "token 999 is left out: There is no token 999 here." in page
+    assert error.returncode == 1
+    assert f"token {good.pk}: not revealed yet: it is being checked" in page
+    assert f"token {bad.pk}: skipped: gateway: the metadata's name is not that" in page
+    assert "token 500: skipped: It is not ready: it is uploading." in page
+    assert "token 999: skipped: There is no token 999 here." in page
     assert "Requested: 1 token." in page
     assert list(RevealRequest.objects.values_list("token_id", flat=True)) == [good.pk]
     assert status(bad) == TokenStatus.READY  # a look changes nothing
@@ -217,21 +212,23 @@ def test_a_short_balance_and_a_pause_are_told(scene: Scene) -> None:
     tokens = scene.mint(2)
     scene.chain.set_balance(KEEPER.address, 10**6)
     pause_stage("reveal", actor="ann", reason="a look at the art")
-    page = run("reveal_tokens", "--all-ready", "--yes")
+    error, page = refused("reveal_tokens", "--all-ready", "--yes")  # and nobody waits for it
+    assert error.returncode == 1
     assert "The keeper has 0.00000000 ETH, and it may cost 0.000" in page
-    assert "Reveals are paused by ann (a look at the art)" in page
+    for token in tokens:
+        assert f"token {token.pk}: skipped: Reveals are paused by ann (a look at the art)" in page
     assert RevealRequest.objects.count() == len(tokens)
 
 
-def test_without_a_worker_it_says_so_and_fails(scene: Scene) -> None:
+def test_without_a_worker_and_a_key_it_says_so_and_fails(scene: Scene, settings: Settings) -> None:
+    settings.KEEPER_ADDRESS, settings.KEEPER_PRIVATE_KEY = KEEPER.address, ""
     (token,) = scene.mint()
     WorkerHeartbeat.objects.update(stage="pipeline")
     for _ in range(2):  # and where there is none at all
         error, page = refused("reveal_tokens", "--all-ready", "--yes")
-        assert error.returncode == 3
-        assert "No living worker does the reveal" in str(error)
-        assert "Requested: 1 token." in page
-        assert "now" not in page.partition("Requested")[2]
+        assert error.returncode == 1
+        assert "No living worker reveals, and this process has no keeper's key." in page
+        assert f"token {token.pk}: not revealed yet" in page
         WorkerHeartbeat.objects.all().delete()
     assert RevealRequest.objects.get().token_id == token.pk  # it goes when one starts
 
@@ -269,6 +266,10 @@ def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> 
         0, [ours.pk, foreign.pk], [str(ours.token_uri), "ipfs://somebody-elses"]
     )
     scene.chain.wait(reveal)
+    error, page = refused("reconcile_reveals", "--dry-run")
+    assert (error.returncode, "Dry run" in page) == (2, True)
+    assert f"adopted: #{ours.pk}" in page
+    assert {status(ours), status(foreign)} == {TokenStatus.READY}
     error, page = refused("reconcile_reveals")
     assert error.returncode == 2
     assert "3 ready tokens compared with the chain." in page
@@ -276,7 +277,9 @@ def test_reconcile_follows_the_chain_and_names_what_is_foreign(scene: Scene) -> 
     assert f"1 revealed by somebody else with a foreign URI, failed: #{foreign.pk}" in page
     assert status(ours) == TokenStatus.REVEALED
     assert status(waiting) == TokenStatus.READY
-    assert "1 ready token compared" in run("reconcile_reveals", "--token-ids", f"1-{waiting.pk}")
+    page = run("reconcile_reveals", "--token-ids", f"1-{waiting.pk}")
+    assert "1 ready token compared" in page
+    assert f"not compared: #{ours.pk}, #{foreign.pk}." in page
 
 
 def test_reconcile_without_a_node_says_so(settings: Settings) -> None:

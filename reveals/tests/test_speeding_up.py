@@ -78,7 +78,7 @@ def test_only_what_is_under_way_is_sped_up(scene: Scene, client: Client, worker:
     RevealBatch.objects.update(status="open")
     RevealTransaction.objects.update(broadcast_at=None)
     (result,) = request_replacement(batch_ids=[batch.pk], actor="maria")
-    assert "goes out by itself" in result.message
+    assert "sent again within seconds" in result.message
     operator(client, "reveals.view_revealbatch", "reveals.reveal_now")
     form = {"keys": str(batch.pk), "once": "1"}
     assert client.post(action_page(BATCHES, "speed_up"), form).status_code == 403

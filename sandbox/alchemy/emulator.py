@@ -30,9 +30,15 @@ RETRY_SECONDS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 
 @dataclass(frozen=True, kw_only=True)
 class AlchemyFaults(Faults):
-    """`webhook_lost_rate`: the probability of each notification never to be sent."""
+    """`webhook_lost_rate`: the probability of each notification never to be sent.
+
+    `webhook_late_seconds`: how late each is, which mixes their order; `webhook_twice_rate`: the
+    probability to be sent again after it was accepted.
+    """
 
     webhook_lost_rate: float = 0.0
+    webhook_late_seconds: tuple[float, float] = (0.0, 0.0)
+    webhook_twice_rate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,10 +164,13 @@ class AlchemyEmulator(Emulator[AlchemyFaults]):
             "X-Alchemy-Signature": sign(self._signing_key, notification.body),
         }
         body, timeout = notification.body, self._timeout_seconds
+        await asyncio.sleep(self.plan.seconds("late", self.faults.webhook_late_seconds))
         for pause in (0.0, *self._retry_seconds):
             await asyncio.sleep(pause)
             if await self.post(self._target, body, headers, timeout) == 200:
                 break
+        if self.plan.chance("twice", self.faults.webhook_twice_rate):
+            await self.post(self._target, body, headers, timeout)
         self._pending.pop(notification.event_id, None)
 
     # --- where to go on after a restart ---

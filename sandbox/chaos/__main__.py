@@ -1,12 +1,17 @@
-"""A world in which everything goes wrong at once, and what came of it: `python -m sandbox.chaos`.
+"""Mints flow while everything goes wrong, and nothing may be lost: `make chaos`.
 
-The status is 0 only if every cent is accounted for.
+Two workers, a web server, a database, a node and all vendors run as processes; a monkey
+(`sandbox.chaos.monkey`) does one trick after the other to them. What must be true is judged from
+outside, while it runs and at the end (`sandbox.chaos.ledger`). The status is 0 only if all is. A
+seed decides about everything random, so a failing seed plays the same tricks again; how they meet
+the program is the machine's affair.
 """
 
 from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -18,103 +23,78 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-import psutil
 import psycopg
 from psycopg.rows import dict_row
+from web3.exceptions import Web3Exception
 
 from sandbox.accounts import KEEPER
-from sandbox.chaos.ledger import Facts, failures, find_faults, paid_again
+from sandbox.chaos.ledger import Facts, find_faults, leaked_secrets, paid_again
+from sandbox.chaos.monkey import VENDORS, Monkey, Zoo, usual_faults
 from sandbox.demo.evidence import collect
 from sandbox.demo.people import Minter, onboard_authors, plan_mints
-from sandbox.faulty_rpc import FaultyRpc, refused_as_list
+from sandbox.faulty_rpc import FaultyRpc
 from sandbox.world import Ports, World, WorldOptions
 
-# Of all calls of every vendor, and of all predictions; Replicate's clock is behind as well.
-EVERYWHERE = {
-    "throttle_rate": 0.10,
-    "server_error_rate": 0.05,
-    "drop_after_rate": 0.03,
-    "error_after_rate": 0.03,
-}
-PREDICTIONS = {
-    "nsfw_rate": 0.02,
-    "flagged_rate": 0.01,
-    "garbage_rate": 0.01,
-    "clock_ahead_seconds": -90.0,
-}
-# How a model hands its images out, and in which words it refuses; others after each kill.
-SHAPES = ("string", "nested", "object", "images", "objects", "deep")
-REFUSALS = (
-    "Request Moderated",
-    "Your request was rejected as a result of our safety system.",
-    "IMAGE_PROHIBITED_CONTENT",
-)
-# What the node takes and gives at once, and the least tip that its pool takes.
-MOST_CALLS, MOST_BLOCKS = 20, 16
-LEAST_TIP_WEI = 2_000_000
-_VENDORS = ("replicate", "pinata", "gateway")
-_LONGEST_SECONDS = 3600.0
-_DONE = "SELECT count(*) FROM tokens_s0 WHERE status IN ('ready', 'revealed', 'failed')"
-_ENDED = "SELECT count(*) FROM tokens_s0 WHERE status IN ('revealed', 'failed')"
-_DRAIN = (
-    "SELECT pid FROM worker_heartbeats WHERE stage = 'generation' ORDER BY beat_at DESC LIMIT 1"
-)
+_SETTLE_SECONDS = 600.0
+_LOOK_SECONDS = 3.0
+# Operators, in the end: what the vendors or the pool refused for good is taken up again.
+_RETRIES = 5
 _TOKENS = "SELECT token_id, status, error_class, generation_error, metadata_cid FROM tokens_s0"
 _JOBS = """
     SELECT id, token_id, external_id, status, error_class, error, cost_usd
     FROM image_generation_jobs ORDER BY id
 """
+_LEFT = "SELECT count(*) FROM tokens_s0 WHERE status NOT IN ('revealed', 'failed')"
+_OPEN = "SELECT count(*) FROM reveal_batches WHERE status = 'open'"
+_NEXT_NONCE = "SELECT coalesce(max(nonce) + 1, 0) FROM reveal_batches WHERE status = 'confirmed'"
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many tokens, how many kill -9, and the seed that decides about everything random."""
+    """`minutes` of mints and tricks, one trick every `pause_seconds`, by `seed`."""
 
     tokens: int = 1000
-    kills: int = 10
+    minutes: float = 10.0
+    pause_seconds: float = 5.0
     seed: int = 1
 
 
 @dataclass
 class Outcome:
-    """What the run left; `kills` names the victims, `seconds` runs from the first mint."""
+    """What the run left; `seconds` runs from the first mint until every token has ended."""
 
     facts: Facts
     seconds: float
-    kills: list[str] = field(default_factory=list)
-    faults: Counter[str] = field(default_factory=Counter)
+    tricks: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
 
 
-def run(plan: Plan) -> Outcome:
+def run(plan: Plan, directory: Path) -> Outcome:
     """Start the world and the bad node that its program talks to; try, and end them."""
     ports = Ports.free()
     with (
-        tempfile.TemporaryDirectory(prefix="glisk-chaos-", ignore_cleanup_errors=True) as directory,
         FaultyRpc(ports.url("node"), seed=plan.seed) as node,
-        World(Path(directory) / "world", ports=ports, options=_options(node.url)) as world,
+        World(directory, ports=ports, options=_options(node.url)) as world,
     ):
         world.start()
-        with psycopg.connect(
-            world.database_url(), autocommit=True, row_factory=dict_row
-        ) as session:
-            return _Trial(world, node, plan, session).run()
+        return _Trial(world, node, plan).run()
 
 
 def _options(rpc_url: str) -> WorldOptions:
-    """Two workers, quick vendors, small pictures."""
+    """Two workers, quick vendors, small pictures, short leases."""
     return WorldOptions(
         block_time=1.0,
         generation_seconds="0.3:1.0",
         pin_seconds="0.05:0.2",
         image_size=96,
-        distinct_images=8,
+        distinct_images=0,
         workers=2,
         env={
             "DATABASE_URL": "",
             "WORKER_BATCH_SIZE": "20",
             "UPLOAD_CONCURRENCY": "20",
             "LEASE_SECONDS": "10",
-            "LOG_LEVEL": "WARNING",
+            "TRANSACTION_TIMEOUT_SECONDS": "15",
             "RPC_URL": rpc_url,
             # The vendors refuse at random here, so there is no limit to be found.
             "REPLICATE_PREDICTIONS_PER_MINUTE": "60000",
@@ -126,88 +106,95 @@ def _options(rpc_url: str) -> WorldOptions:
 class _Trial:
     """One run in a world that has been started."""
 
-    def __init__(
-        self,
-        world: World,
-        node: FaultyRpc,
-        plan: Plan,
-        session: psycopg.Connection[dict[str, Any]],
-    ) -> None:
-        self._world, self._node, self._plan, self._session = world, node, plan, session
-        self._rng = random.Random(plan.seed)
-        self._kills: list[str] = []
+    def __init__(self, world: World, node: FaultyRpc, plan: Plan) -> None:
+        self._world, self._plan = world, plan
+        self._zoo = Zoo(world, node, random.Random(plan.seed))
         self._minter = Minter(world.chain, plan_mints(plan.tokens, plan.seed))
+        self._look_at, self._seen_block = 0.0, 0
+        self._found: list[str] = []
 
     def run(self) -> Outcome:
-        """Mint, misbehave, kill; return when every token has come to its end.
+        """Mint and misbehave; then let the world come to rest, and judge.
 
-        Raises `TimeoutError` if one does not.
+        Raises `TimeoutError` if it does not.
         """
         onboard_authors(self._world)
+        self._execute("UPDATE authors SET prompt_is_public = true")
         self._world.wait_for_workers()
-        self._misbehave(EVERYWHERE, PREDICTIONS)
-        self._node.lose_some(EVERYWHERE["drop_after_rate"])
-        self._node.limit_batches(MOST_CALLS, refused_as_list(-32600, "batch too large"))
-        self._node.limit_logs(MOST_BLOCKS, 503)
-        self._node.set_tips(LEAST_TIP_WEI // 2)
-        self._node.refuse_sends("FeeTooLowToCompete", below_tip_wei=LEAST_TIP_WEI)
+        for vendor in VENDORS:
+            self._world.control(vendor, "faults", {"seed": self._plan.seed, **usual_faults(vendor)})
+        self._zoo.calm_node()
+        monkey = Monkey(self._zoo, pause_seconds=self._plan.pause_seconds)
         began = time.monotonic()
-        moments = [
-            int(self._plan.tokens * (number + self._rng.random()) / self._plan.kills)
-            for number in range(self._plan.kills)
-        ]
-        while self._ask(_ENDED) < self._plan.tokens:
-            if time.monotonic() - began > _LONGEST_SECONDS:
-                raise TimeoutError(f"{self._ask(_ENDED)} of {self._plan.tokens} have ended")
-            with suppress(OSError):
-                self._minter.step(self._world.chain.block_number())
-            if moments and self._ask(_DONE) >= moments[0]:
-                moments.pop(0)
-                self._kill()
-                self._change_model()
-            time.sleep(0.2)
+        while time.monotonic() - began < 60 * self._plan.minutes:
+            self._mint_what_is_due((time.monotonic() - began) / (60 * self._plan.minutes))
+            monkey.step()
+            self._look()
+            time.sleep(0.1)
+        monkey.rest()
+        for vendor in VENDORS:
+            self._world.control(vendor, "faults", dict.fromkeys(usual_faults(vendor)))
+        self._zoo.node.calm()
+        self._come_to_rest()
         seconds = time.monotonic() - began
-        self._misbehave(dict.fromkeys(EVERYWHERE, 0.0), dict.fromkeys(PREDICTIONS, 0.0))
-        self._node.calm()
-        return Outcome(self._facts(), seconds, self._kills, self._struck())
+        self._look_at = 0.0
+        self._look()
+        facts = self._facts()
+        faults = [*self._found, *find_faults(facts), *self._faults_of_the_whole()]
+        return Outcome(facts, seconds, Counter(self._zoo.done), faults)
 
-    def _misbehave(self, everywhere: dict[str, float], predictions: dict[str, float]) -> None:
-        for name in _VENDORS:
-            more = predictions if name == "replicate" else {}
-            self._world.control(name, "faults", {"seed": self._plan.seed, **everywhere, **more})
+    def _mint_what_is_due(self, part: float) -> None:
+        """Spread the mints over the first nine tenths of the time."""
+        with suppress(OSError, Web3Exception, RuntimeError):
+            minted = self._world.chain.next_token_id() - 1
+            if minted < self._plan.tokens * min(1.0, part / 0.9):
+                self._minter.step(self._world.chain.block_number())
 
-    def _change_model(self) -> None:
-        changed = {
-            "seed": self._rng.randrange(1_000_000),
-            "output_shape": self._rng.choice(SHAPES),
-            "output_inline": self._rng.random() < 0.5,
-            "refusal_text": self._rng.choice(REFUSALS),
-            "refusal_in_logs": self._rng.random() < 0.5,
-        }
-        self._world.control("replicate", "faults", changed)
-
-    def _kill(self) -> None:
-        """Kill a process of a worker: every other time the one that makes the paid calls."""
-        roots = [
-            psutil.Process(service.pid)
-            for name, service in self._world.services.items()
-            if name.startswith("worker-") and service.is_running
-        ]
-        family = [each for root in roots for each in (root, *root.children(recursive=True))]
-        victim = self._rng.choice(family) if family else None
-        if len(self._kills) % 2 == 0:
-            with suppress(psutil.NoSuchProcess):
-                victim = psutil.Process(self._ask(_DRAIN))
-        if victim is None:
+    def _look(self) -> None:
+        """See that what the chain was given is what the database wanted to give."""
+        if time.monotonic() < self._look_at:
             return
-        with suppress(psutil.NoSuchProcess):
-            kind = "generation drain" if victim.pid == self._ask(_DRAIN) else "process"
-            kind = "qcluster itself" if victim in roots else kind
-            victim.kill()
-            self._kills.append(f"{kind} {victim.pid}")
-            _say(f"killed {kind} {victim.pid} with {self._ask(_DONE)} tokens done")
+        self._look_at = time.monotonic() + _LOOK_SECONDS
+        with suppress(OSError, Web3Exception, RuntimeError, psycopg.Error):
+            block = self._world.chain.block_number()
+            wanted = {row["token_id"]: row["metadata_cid"] for row in self._rows(_TOKENS)}
+            for reveal in self._world.chain.reveal_transactions(self._seen_block):
+                for token_id, uri in zip(reveal.token_ids, reveal.uris, strict=True):
+                    if uri != f"ipfs://{wanted.get(token_id)}":
+                        self._found.append(f"token {token_id} was given {uri}")
+            self._seen_block = max(0, block - 12)  # a reorg may have replaced the newest
+
+    def _come_to_rest(self) -> None:
+        """Wait until all tokens are revealed; take up again what has failed, as operators do."""
+        deadline, retries = time.monotonic() + _SETTLE_SECONDS, 0
+        while True:
+            with suppress(OSError, Web3Exception, RuntimeError, psycopg.Error):
+                self._minter.step(self._world.chain.block_number())
+                minted = self._world.chain.next_token_id() - 1
+                revealed = self._count("SELECT count(*) FROM tokens_s0 WHERE status = 'revealed'")
+                if minted == self._plan.tokens == revealed and not self._count(_OPEN):
+                    return
+                if revealed and not self._count(_LEFT) and retries < _RETRIES:
+                    retries += 1
+                    self._world.manage("retry_failed", "--yes", "--reason", "the vendors are well")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not at rest: {self._rows(_TOKENS)[-20:]}")
+            time.sleep(0.5)
 
     # -- what is true -----------------------------------------------------------------------
+
+    def _faults_of_the_whole(self) -> list[str]:
+        """Nonces without a gap, no drift, a provenance for each token, no secret in any log."""
+        faults = []
+        mined = int(self._world.chain.rpc("eth_getTransactionCount", KEEPER.address, "latest"), 16)
+        if mined != self._count(_NEXT_NONCE):
+            faults.append(f"the keeper has spent {mined} nonces, not {self._count(_NEXT_NONCE)}")
+        for command in (("check_drift",), ("recover_tokens", "--dry-run")):
+            try:
+                self._world.manage(*command)
+            except RuntimeError as error:
+                faults.append(str(error))
+        return [*faults, *leaked_secrets(self._world)]
 
     def _facts(self) -> Facts:
         return Facts(
@@ -219,52 +206,70 @@ class _Trial:
                 for found in self._world.control("replicate", "predictions")["predictions"]
             },
             evidence=collect(self._world, KEEPER.address),
+            provenance=self._world.manage("export_provenance").splitlines(),
+            sources=(self._world.ports.url("gateway"), self._world.ports.url("node")),
         )
 
-    def _struck(self) -> Counter[str]:
-        found: Counter[str] = Counter()
-        for name in _VENDORS:
-            for call in self._world.control(name, "calls")["calls"]:
-                found[f"{name} {call['fault'] or 'calls without fault'}"] += 1
-        found["node batches refused"] = sum(size > MOST_CALLS for size in self._node.batches)
-        found["node logs refused"] = sum(width > MOST_BLOCKS for width in self._node.log_widths)
-        found["node requests"] = len(self._node.batches)
-        return found
-
-    def _ask(self, sql: str) -> int:
-        rows = self._rows(sql)
-        return int(next(iter(rows[0].values()))) if rows else 0
+    def _count(self, sql: str) -> int:
+        return int(next(iter(self._rows(sql)[0].values())))
 
     def _rows(self, sql: str) -> list[dict[str, Any]]:
-        return self._session.execute(sql).fetchall()
+        with psycopg.connect(self._world.database_url(), row_factory=dict_row) as session:
+            return session.execute(sql.encode()).fetchall()
+
+    def _execute(self, sql: str) -> None:
+        with psycopg.connect(self._world.database_url()) as session:
+            session.execute(sql.encode())
 
 
 def main() -> int:
     """Return 0 if nothing is wrong, 1 if something is."""
     usual = Plan()
-    parser = argparse.ArgumentParser(prog="python -m sandbox.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="make chaos", description=__doc__.split("\n\n")[0])
     parser.add_argument("--tokens", type=int, default=usual.tokens, help=f"({usual.tokens})")
-    parser.add_argument("--kills", type=int, default=usual.kills, help=f"kill -9 ({usual.kills})")
+    parser.add_argument("--minutes", type=float, default=usual.minutes, help=f"({usual.minutes})")
     parser.add_argument("--seed", type=int, default=usual.seed, help=f"({usual.seed})")
+    parser.add_argument(
+        "--pause",
+        dest="pause_seconds",
+        metavar="SECONDS",
+        type=float,
+        default=usual.pause_seconds,
+        help=f"between two tricks ({usual.pause_seconds})",
+    )
     plan = Plan(**vars(parser.parse_args()))
     signal.signal(signal.SIGTERM, _interrupt)
-    return _report(plan, run(plan))
+    directory = Path(tempfile.mkdtemp(prefix="glisk-chaos-"))
+    try:
+        outcome = run(plan, directory / "world")
+    except BaseException:
+        _say(f"seed {plan.seed} did not come to its end; its logs are in {directory}")
+        raise
+    if outcome.faults:
+        _say(f"the logs are in {directory}")
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    return _report(plan, outcome)
 
 
 def _report(plan: Plan, outcome: Outcome) -> int:
-    facts, faults = outcome.facts, find_faults(outcome.facts)
-    revealed = sum(row["status"] == "revealed" for row in facts.tokens.values())
-    _say(f"{plan.tokens} tokens in {outcome.seconds:.0f} s, seed {plan.seed}")
-    for name, count in sorted(outcome.faults.items()):
-        _say(f"  {name}: {count}")
-    _say(f"killed: {', '.join(outcome.kills) or 'nobody'}")
-    _say(f"revealed {revealed}, failed {dict(failures(facts))}")
+    facts = outcome.facts
+    _say(f"{plan.tokens} tokens in {outcome.seconds:.0f} s")
+    done = [(name, n) for name, n in outcome.tricks.items() if not name.startswith("(")]
+    for name, count in sorted(done):
+        _say(f"  {count:3} × {name}")
+    _say(f"{sum(count for _, count in done)} tricks of {len(done)} kinds")
     _say(f"billed {len(facts.bill)} predictions for {len(facts.tokens)} tokens")
     _say(f"paid again, by what was wrong with the earlier one: {dict(paid_again(facts))}")
-    for fault in faults:
+    for fault in outcome.faults:
         _say(f"FAULT {fault}")
-    _say("every cent is accounted for" if not faults else f"{len(faults)} faults")
-    return 1 if faults else 0
+    again = f"; again by: make chaos ARGS='--seed {plan.seed} --tokens {plan.tokens}'"
+    _say(
+        f"seed {plan.seed}: {len(outcome.faults)} faults{again}"
+        if outcome.faults
+        else f"seed {plan.seed}: every promise was kept"
+    )
+    return 1 if outcome.faults else 0
 
 
 def _say(text: str) -> None:

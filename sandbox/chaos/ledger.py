@@ -5,13 +5,18 @@ The emulator decided how each prediction ends before it began, and tells: that i
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
+from glisk.verify.checks import Verdict, verify
+from glisk.verify.sources import Gateway, Node
 from sandbox.demo.evidence import Evidence, judge
+from sandbox.demo.people import author_of
+from sandbox.world import World
 
 Row = dict[str, Any]
 
@@ -21,13 +26,18 @@ _CLAIMS = ("tokenURI", "the metadata", "the image's bytes", "each was revealed",
 
 @dataclass(frozen=True)
 class Facts:
-    """Tokens by id, jobs in order, the bill's entries, predictions by id, and the chain."""
+    """Tokens by id, jobs in order, the bill's entries, predictions by id, and the chain.
+
+    `provenance` are the lines of export_provenance; `sources` the gateway's and the node's URL.
+    """
 
     tokens: dict[int, Row]
     jobs: list[Row]
     bill: list[Row]
     predictions: dict[str, Row]
     evidence: Evidence
+    provenance: Sequence[str] = ()
+    sources: tuple[str, str] = ("", "")
 
     def jobs_of(self, token_id: int) -> list[Row]:
         return [job for job in self.jobs if job["token_id"] == token_id]
@@ -59,7 +69,7 @@ def failures(facts: Facts) -> Counter[str]:
 
 def find_faults(facts: Facts) -> list[str]:
     """Return everything that is not as it must be; nothing if all is well."""
-    return [*_bill(facts), *_twice(facts), *_ends(facts), *_chain(facts)]
+    return [*_bill(facts), *_twice(facts), *_ends(facts), *_chain(facts), *_provenance(facts)]
 
 
 def _bill(facts: Facts) -> Iterator[str]:
@@ -128,3 +138,39 @@ def _chain(facts: Facts) -> Iterator[str]:
     for verdict in judge(whole):
         if verdict.claim.startswith(_CLAIMS):
             yield from verdict.faults
+
+
+def _provenance(facts: Facts) -> Iterator[str]:
+    """Each revealed token's provenance holds for strangers, and its prompt is its author's."""
+    bundles = [json.loads(line) for line in facts.provenance]
+    revealed = {number for number, row in facts.tokens.items() if row["status"] == "revealed"}
+    if missing := revealed - {bundle["token_id"] for bundle in bundles}:
+        yield f"tokens without provenance: {sorted(missing)[:20]}"
+    gateway, node = map(str, facts.sources)
+    for bundle in bundles:
+        token_id, made = bundle["token_id"], bundle["generation"]
+        for check in verify(bundle, gateway=Gateway(gateway), node=Node(node)):
+            if check.verdict is not Verdict.HOLDS:
+                yield f"token {token_id}: {check.what}: {check.verdict} {check.detail}"
+        author = author_of(bundle["author"])
+        if author and not made["fallback_prompt"] and made.get("prompt") != author.prompt:
+            yield f"token {token_id} was made by the prompt {made.get('prompt')!r}"
+
+
+# What is called a secret in the environment of the program.
+_SECRET_NAMES = ("KEY", "SECRET", "TOKEN", "JWT", "PASSWORD")
+_SHORTEST_SECRET = 12
+
+
+def leaked_secrets(world: World) -> Iterator[str]:
+    """Tell which secrets of the program's environment stand in its logs."""
+    secrets = {
+        name: value.removeprefix("0x")
+        for name, value in world.env.items()
+        if name.endswith(_SECRET_NAMES) and len(value) >= _SHORTEST_SECRET
+    }
+    for log in sorted((world.directory / "logs").glob("w*.log")):  # web and workers
+        text = log.read_text(errors="replace")
+        for name, value in secrets.items():
+            if value in text:
+                yield f"{name} stands in {log.name}"

@@ -45,16 +45,15 @@ def gas_table(reveals: Sequence[Reveal]) -> Table:
     )  # fmt: skip
     table.add_column("block", justify="right")
     table.add_column("transaction")
-    for heading in ("tokens", "gas", "gas per token", "gwei", "keeper paid"):
+    for heading in ("tokens", "gas", "gas per token", "keeper paid"):
         table.add_column(heading, justify="right")
     for reveal in reveals[:_ROWS_SHOWN]:
         table.add_row(
             str(reveal.block_number),
-            f"[dim]{reveal.tx_hash[:10]}…{reveal.tx_hash[-4:]}[/]",
+            f"[dim]{reveal.tx_hash[:8]}…{reveal.tx_hash[-4:]}[/]",
             str(len(reveal.token_ids)),
             f"{reveal.gas_used:,}",
             f"{reveal.gas_used / len(reveal.token_ids):,.0f}",
-            f"{reveal.effective_gas_price_wei / 10**9:.4f}",
             eth(reveal.gas_used * reveal.effective_gas_price_wei),
         )
     tokens = sum(len(reveal.token_ids) for reveal in reveals)
@@ -63,7 +62,7 @@ def gas_table(reveals: Sequence[Reveal]) -> Table:
     table.add_section()
     table.add_row(
         "", f"[bold]{len(reveals)} reveals[/]", f"[bold]{tokens}[/]", f"[bold]{gas:,}[/]",
-        f"[bold {ACCENT}]{gas / max(1, tokens):,.0f}[/]", "", f"[bold]{eth(fees)}[/]",
+        f"[bold {ACCENT}]{gas / max(1, tokens):,.0f}[/]", f"[bold]{eth(fees)}[/]",
     )  # fmt: skip
     return table
 
@@ -81,15 +80,22 @@ def write_contact_sheet(tokens: Sequence[TokenEvidence], path: Path) -> Path | N
     return make_contact_sheet(items, path, "GLISK Season 0")
 
 
-def places_panel(world: World, *, user: str, password: str, sheet: Path | None) -> Panel:
+def places_panel(world: World, *, login: tuple[str, str] | None, sheet: Path | None) -> Panel:
+    """Return where to look on; without a login, where all of it ends, only the files that stay."""
     base_url = world.ports.url("web")
     table = Table.grid(padding=(0, 3))
     table.add_column(style="dim")
     table.add_column(overflow="fold")
+    places = []
+    if login is not None:
+        user, password = (f"[bold]{escape(word)}[/]" for word in login)
+        places = [
+            ("gallery", f"[{_LINK}]{base_url}/[/]"),
+            ("admin", f"[{_LINK}]{base_url}/admin/[/]   {user} / {password}"),
+            ("API docs", f"[{_LINK}]{base_url}/docs[/]"),
+        ]
     for name, text in (
-        ("gallery", f"[{_LINK}]{base_url}/[/]"),
-        ("admin", f"[{_LINK}]{base_url}/admin/[/]   [bold]{user}[/] / [bold]{escape(password)}[/]"),
-        ("API docs", f"[{_LINK}]{base_url}/docs[/]"),
+        *places,
         ("contact sheet", escape(str(sheet)) if sheet else "none"),
         ("logs", escape(str(world.directory / "logs"))),
     ):

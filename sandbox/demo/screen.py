@@ -33,7 +33,10 @@ _PLAIN_WIDTH = 110
 _WIDEST = 118
 _REFRESH_PER_SECOND = 8
 _PLAIN_EVERY_SECONDS = 1.0
-_BAR = 34
+_BAR, _LEAST_BAR = 34, 6
+_BESIDE_BAR = 22  # state and count, with their gaps
+_FIGURES = 46
+_AROUND = 10  # frame and padding, and the gap between the two halves
 _MOST_CELLS = 300
 
 
@@ -102,7 +105,7 @@ class Screen:
     def update(self, snapshot: Snapshot, *, expected: int) -> None:
         """Draw the state; in plain output print a line when it has changed."""
         seconds = time.monotonic() - self._began
-        picture = draw(snapshot, expected=expected, seconds=seconds)
+        picture = draw(snapshot, expected=expected, seconds=seconds, width=self.console.width)
         if self._live is not None:
             self._live.update(picture)
         elif not self.console.is_terminal:
@@ -134,11 +137,17 @@ def plain(snapshot: Snapshot, *, expected: int) -> str:
     return f"block {snapshot.block}  {states}{unminted}{flying}"
 
 
-def draw(snapshot: Snapshot, *, expected: int, seconds: float) -> Panel:
-    body = Table.grid(padding=(0, 4))
-    body.add_column(min_width=46)
-    body.add_column()
-    body.add_row(_states(snapshot, expected), _figures(snapshot))
+def draw(snapshot: Snapshot, *, expected: int, seconds: float, width: int = _PLAIN_WIDTH) -> Panel:
+    """Draw the run for a terminal of `width` columns: bars shrink first, no word is cut."""
+    room = width - _AROUND - _BESIDE_BAR
+    body: RenderableType
+    if room - _FIGURES >= _LEAST_BAR:
+        beside = Table.grid(padding=(0, 4))
+        beside.add_row(_states(snapshot, expected, min(_BAR, room - _FIGURES)), _figures(snapshot))
+        body = beside
+    else:
+        bar = max(_LEAST_BAR, min(_BAR, room))
+        body = Group(_states(snapshot, expected, bar), Text(), _figures(snapshot))
     done = snapshot.counts["revealed"] == expected
     return Panel(
         Group(body, Text(), _cells(snapshot, expected)),
@@ -151,18 +160,18 @@ def draw(snapshot: Snapshot, *, expected: int, seconds: float) -> Panel:
     )
 
 
-def _states(snapshot: Snapshot, expected: int) -> Table:
+def _states(snapshot: Snapshot, expected: int, bar_width: int) -> Table:
     table = Table.grid(padding=(0, 2))
-    table.add_column(min_width=10)
-    table.add_column(width=_BAR)
-    table.add_column(justify="right", min_width=3)
+    table.add_column(min_width=10, no_wrap=True)
+    table.add_column(width=bar_width)
+    table.add_column(justify="right", min_width=4, no_wrap=True)
     counts = snapshot.counts
     shown = [*STATES, *(["failed"] if counts["failed"] else [])]
     for state in shown:
         count = counts[state]
-        length = round(count / max(1, expected) * _BAR)
+        length = round(count / max(1, expected) * bar_width)
         bar = Text("━" * max(length, 1 if count else 0), style=STATE_STYLES[state])
-        bar.append("─" * (_BAR - len(bar)), style="grey19")
+        bar.append("─" * (bar_width - len(bar)), style="grey19")
         table.add_row(
             Text(state, style=STATE_STYLES[state] if count else "grey42"),
             bar,

@@ -1,4 +1,4 @@
-"""Everything goes wrong at once, at a size that fits into CI; `python -m sandbox.chaos` is more.
+"""Everything goes wrong, at a size that fits into CI; `make chaos` is more.
 
 What is judged needs a judge that notices: he is shown forged books as well.
 """
@@ -15,27 +15,23 @@ from sandbox.chaos.ledger import find_faults, paid_again
 
 pytestmark = [pytest.mark.usefixtures("anvil_binary"), pytest.mark.timeout(600)]
 
-PLAN = Plan(tokens=40, kills=2, seed=1)
+PLAN = Plan(tokens=60, minutes=1.2, pause_seconds=2.0, seed=1)
 
 
 @pytest.fixture(scope="module")
-def outcome() -> Outcome:
-    return run(PLAN)
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> Outcome:
+    return run(PLAN, tmp_path_factory.mktemp("chaos") / "world")
 
 
-def test_every_token_ends_and_every_cent_is_accounted_for(outcome: Outcome) -> None:
-    assert find_faults(outcome.facts) == []
-    assert len(outcome.facts.tokens) == PLAN.tokens
-    assert len(outcome.kills) == PLAN.kills
+def test_every_promise_is_kept(outcome: Outcome) -> None:
+    assert outcome.faults == []
+    assert len(outcome.facts.tokens) == len(outcome.facts.provenance) == PLAN.tokens
     # What was paid again was of no use before.
     reasons = paid_again(outcome.facts)
     assert "sound" not in reasons
     assert len(outcome.facts.bill) == PLAN.tokens + reasons.total()
-    # The trial was one: each kind of fault struck each vendor.
-    for vendor in ("replicate", "pinata", "gateway"):
-        for fault in ("throttle", "server_error", "drop_after"):
-            assert outcome.faults[f"{vendor} {fault}"] > 0
-    assert outcome.faults["node batches refused"] > 0
+    # The trial was one.
+    assert len([name for name in outcome.tricks if not name.startswith("(")]) >= 16
 
 
 def test_forged_books_are_noticed(outcome: Outcome) -> None:

@@ -21,7 +21,9 @@ from rich.console import Console
 
 from glisk.tests.waiting import eventually
 from sandbox.accounts import COLLECTORS
+from sandbox.chain import Reveal
 from sandbox.demo.people import CAST, UNREGISTERED, plan_mints
+from sandbox.demo.report import gas_table
 from sandbox.demo.screen import draw, plain
 from sandbox.demo.watching import MinedReveal, Snapshot
 from sandbox.world import BASE_DIR
@@ -57,6 +59,36 @@ def test_picture_and_line_show_states_transaction_and_costs() -> None:
     assert text.count("·") == 2  # two tokens are not minted yet
     line = plain(snapshot, expected=5)
     assert line == "block 12  generating 1  revealed 1  failed 1  not minted yet 2  in flight 1"
+
+
+@pytest.mark.parametrize("width", [50, 80, 100, 118])
+def test_the_picture_fits_and_cuts_no_word_and_no_count(width: int) -> None:
+    snapshot = Snapshot(
+        block=12,
+        statuses=dict.fromkeys(range(1, 1235), "generating"),
+        in_flight=[("0x" + "ab" * 32, 40), ("0x" + "cd" * 32, 50)],
+        reveals=[MinedReveal("0x" + "cd" * 32, 11, 1, 119_941, 10**12)],
+        predictions=1234,
+        vendor_usd=3.702,
+    )
+    console = Console(file=StringIO(), width=width)
+    console.print(draw(snapshot, expected=2000, seconds=3.21, width=width))
+    text = cast(StringIO, console.file).getvalue()
+    assert max(map(len, text.splitlines())) == width
+    assert re.search(r"generating +━+─+ +1234 ", text)
+    for words in ("keeper paid", "119,941", "0.00000100 ETH", "1234 predictions, $3.702"):
+        assert words in text
+    assert text.count("…") == 2  # the hashes' own
+
+
+def test_the_gas_of_the_reveals_fits_into_80_columns() -> None:
+    tokens = tuple(range(1, 51))
+    reveal = Reveal("0x" + "ab" * 32, 12345, 0, "0x", tokens, (), 2_199_410, 0, 10**9)
+    console = Console(file=StringIO(), width=80)
+    console.print(gas_table([reveal]))
+    text = cast(StringIO, console.file).getvalue()
+    for whole in ("0xababab…abab", "gas per token", "keeper paid", "0.00219941 ETH"):
+        assert whole in text
 
 
 # --- whole runs ----------------------------------------------------------------------------
@@ -153,6 +185,8 @@ def test_it_stays_up_until_ctrl_c_and_ends_with_0_only_if_every_token_is_right(
     assert "token 2: the metadata's bytes do not hash to" in said
     assert "✗" in said
     assert "ends now; without --exit it stays up" in said
+    for ended in ("/admin/", "/docs", "operator /"):  # servers that have ended, and a password
+        assert ended not in said
     assert re.search(r"exactly one paid prediction per token +6", said)
     assert _left_behind(directory) == []
 

@@ -6,7 +6,9 @@ system would. Judged from outside: on chain, at the gateway, by the vendor's bil
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -18,6 +20,7 @@ from typing import Any
 import psutil
 import psycopg
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from glisk.database.embedded_postgres import Layout
 from glisk.tests.waiting import eventually as eventually_within
@@ -251,3 +254,54 @@ def test_two_qclusters_never_work_on_the_same_token(ring: Ring) -> None:
     tokens = ring.mint_until(generating)
     ring.service("worker-2").kill()
     ring.until_revealed(tokens)
+
+
+def scraped(ring: Ring) -> dict[str, float]:
+    """Return what /metrics tells, by name and labels as `name{label=value,…}`."""
+    with urllib.request.urlopen(ring.world.ports.url("web") + "/metrics", timeout=30) as answer:
+        text = answer.read().decode()
+    return {
+        f"{sample.name}{{{','.join(f'{k}={v}' for k, v in sorted(sample.labels.items()))}}}": (
+            sample.value
+        )
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def test_the_metrics_are_right_after_all_that(ring: Ring) -> None:
+    """Two clusters and two web processes have told of it, and each of them was killed."""
+    moves = {
+        (source or "new", target): number
+        for source, target, number in ring.query(
+            "SELECT from_status, to_status, count(*) FROM token_transitions "
+            "WHERE from_status <> to_status GROUP BY 1, 2"
+        )
+    }
+    reveals = moves["ready", "revealed"]
+    name = "glisk_transitions_total{{from_state={},to_state={}}}"
+    wanted = {name.format(*key): number for key, number in moves.items()}
+    eventually(lambda: wanted.items() <= scraped(ring).items(), what="the timeline's totals")
+    found = scraped(ring)
+    revealed = ring.query("SELECT count(*) FROM tokens_s0 WHERE status = 'revealed'")[0][0]
+    assert found["glisk_tokens{state=revealed}"] == revealed <= reveals
+    assert found["glisk_mint_to_reveal_seconds_count{}"] == reveals
+    assert found["glisk_mint_to_reveal_seconds_bucket{le=+Inf}"] == reveals
+    took = ring.query(
+        "SELECT sum(EXTRACT(EPOCH FROM m.created_at - t.mint_timestamp)) FROM tokens_s0 t "
+        "JOIN token_transitions m USING (token_id) WHERE m.from_status = 'ready' "
+        "AND m.to_status = 'revealed'"
+    )[0][0]
+    assert found["glisk_mint_to_reveal_seconds_sum{}"] == pytest.approx(float(took), rel=1e-3)
+    for state in ("detected", "generating", "uploading", "ready"):
+        left = sum(number for (source, _), number in moves.items() if source == state)
+        assert found[f"glisk_state_seconds_count{{state={state}}}"] == left
+
+    # A call is counted before its outcome is written: no kill has taken one away.
+    log = ring.world.directory / "logs" / "pinata-calls.jsonl"
+    calls = [json.loads(line) for line in log.read_text().splitlines()]
+    pinned = ring.query("SELECT count(*) FROM ipfs_upload_records WHERE status = 'succeeded'")
+    told = found["glisk_vendor_call_seconds_count{outcome=ok,vendor=pinata}"]
+    assert pinned[0][0] <= told <= len(calls)
+    files = list((ring.world.directory / "metrics").glob("counter_*.db"))
+    assert 3 <= len(files) <= 2 + 2 * 6  # as many as processes at one time

@@ -128,7 +128,7 @@ REFUSALS: dict[tuple[str, str], list[tuple[Callable[[Any], None], Any, str]]] = 
             (read_list, {"list_refusal": status}, "list predictions?")
             for status in (401, 403, 404, 405)
         ),
-        (read_list, {"list_refusal": 500}, "go on by themselves"),
+        (read_list, {"list_refusal": 500}, "go on automatically"),
     ],
     ("replicate_reads", "replicate"): [
         (read_list, {"list_refusal": 401}, "read predictions?"),
@@ -144,15 +144,15 @@ REFUSALS: dict[tuple[str, str], list[tuple[Callable[[Any], None], Any, str]]] = 
     ],
     ("opensea", "opensea"): [
         (partial(refresh, key="another key"), {}, "Correct OPENSEA_API_KEY"),
-        (refresh, LIMITED, "asked again by itself"),
-        (refresh, DOWN, "asked again by itself"),
+        (refresh, LIMITED, "asked again automatically"),
+        (refresh, DOWN, "asked again automatically"),
     ],
     ("selfhosted", "cog"): [
         (predict, {"takes_seed": False}, "takes no prompt and seed"),
         (predict, {"ready": False}, "/health-check"),
         (predict, DOWN, "/health-check"),
     ],
-    ("gateway", "closed gateway"): [(fetch, {}, "set PINATA_GATEWAY_TOKEN")],
+    ("gateway", "closed gateway"): [(fetch, {}, "Set PINATA_GATEWAY_TOKEN")],
     ("gateway", "gateway"): [
         (fetch, DOWN, "a second one in PINATA_GATEWAY"),
         (fetch, LIMITED, "a second one in PINATA_GATEWAY"),

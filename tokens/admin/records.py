@@ -1,6 +1,7 @@
 """Mint events, generation jobs and upload records."""
 
 from datetime import datetime
+from decimal import Decimal
 
 from django.contrib import admin
 from django.db.models import Prefetch, QuerySet
@@ -54,7 +55,15 @@ def token_link(token_id: int) -> SafeString:
 
 @admin.register(MintEvent)
 class MintEventAdmin(ExactSearch, MachineAdmin):
-    list_display = ("name", "tokens_minted", "minter_short", "author", "paid", "source", "seen")
+    list_display = (
+        "name",
+        "tokens_minted",
+        "minter_short",
+        "author_short",
+        "paid",
+        "source",
+        "seen",
+    )
     list_filter = ("source",)
     ordering = ("-block_number", "-log_index")
     sortable_by = ()
@@ -62,11 +71,12 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
     search_wallets = ("minter", "prompt_author")
     search_hashes = ("tx_hash",)
     search_help_text = "Block, first token, wallet or transaction hash"
+    when_empty = "Each mint of the contract stands here once its block is known."
     fields = (
         "transaction",
         "log_index",
         "block",
-        "block_hash",
+        "hash_of_block",
         "block_timestamp",
         "minter_link",
         "author_link",
@@ -78,11 +88,12 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
 
     name = column("Block", lambda event: f"{event.block_number} · {event.log_index}")
     minter_short = column("Minter", lambda event: short(event.minter))
-    author = column("Author", lambda event: short(event.prompt_author))
+    author_short = column("Author", lambda event: short(event.prompt_author))
     paid = column("Paid", lambda event: ether(event.total_paid_wei))
     seen = column("Age", lambda event: age(event.block_timestamp))
     transaction = column("Transaction", lambda event: transaction_link(event.tx_hash))
     block = column("Block", lambda event: block_link(event.block_number))
+    hash_of_block = column("Block hash", lambda event: short(event.block_hash))
     minter_link = column("Minter", lambda event: wallet_link(event.minter))
     author_link = column("Prompt author", lambda event: wallet_link(event.prompt_author))
 
@@ -108,7 +119,7 @@ class RecordColumns:
     """What the lists and pages of generation jobs and of uploads tell alike."""
 
     number = column("Token", lambda record: token_link(record.token_id))
-    why = column("Trouble", lambda record: clipped(record.error))
+    why = column("Problem", lambda record: clipped(record.error))
     seen = column("Age", lambda record: age(record.created_at))
     failure = column("Error", lambda record: text_block(fault(record.error_class, record.error)))
 
@@ -121,45 +132,59 @@ def fault(error_class: str, error: str | None) -> str:
     return ": ".join(filter(None, (error_class, error)))
 
 
+def usd(amount: Decimal | None) -> str:
+    """Return an amount in US dollars with the digits that matter, empty if it is not known."""
+    return "" if amount is None else f"{amount.normalize():f} USD"
+
+
 class JobColumns(RecordColumns):
     state = column("State", lambda job: job.status, label=JOB_LABELS)
+    cost = column("Cost", lambda job: usd(job.cost_usd))
+    prediction = column("Prediction", lambda job: short(job.external_id))
 
 
 class UploadColumns(RecordColumns):
     state = column("State", lambda record: record.status, label=UPLOAD_LABELS)
-    cid = column("Computed CID", lambda record: cid_link(record.computed_cid))
+    size = column("Size", lambda record: f"{record.size_bytes:,} bytes")
+
+    @display(description="CID")
+    def cid(self, record: IPFSUploadRecord) -> SafeString | str:
+        """Return the CID that we computed; as a link once the file is pinned."""
+        is_pinned = record.status == UploadStatus.SUCCEEDED
+        return cid_link(record.computed_cid) if is_pinned else short(record.computed_cid)
 
 
 @admin.register(ImageGenerationJob)
 class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
-    list_display = ("id", "number", "state", "prediction", "cost_usd", "took", "why", "seen")
+    list_display = ("id", "number", "state", "prediction", "cost", "took", "why", "seen")
     list_filter = ("status", "service")
     ordering = ("-id",)
     sortable_by = ()
     search_ids = ("token_id",)
     search_texts = ("external_id",)
     search_help_text = "Token number or prediction id"
+    when_empty = "Each image that is ordered for a token stands here, with what it cost."
     fields = (
         "number",
         "state",
+        "failure",
+        "prompt_block",
+        "cost",
         "attempt_number",
         "service",
         "model",
-        "external_id",
-        "prompt_text",
+        "prediction",
         "input_json",
         "output",
-        "cost_usd",
-        "predict_time_seconds",
-        "failure",
+        "prediction_time",
         "created_at",
         "submitted_at",
         "completed_at",
     )
 
-    prediction = column("Prediction", lambda job: short(job.external_id))
-    prompt_text = column("Prompt", lambda job: text_block(job.prompt))
+    prompt_block = column("Prompt", lambda job: text_block(job.prompt))
     input_json = column("Input", lambda job: json_block(job.input))
+    prediction_time = column("Prediction time", lambda job: duration(job.predict_time_seconds))
     took = column("Took", lambda job: between(job.submitted_at, job.completed_at) or NOTHING)
 
     @display(description="Output")
@@ -179,16 +204,22 @@ class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
     search_ids = ("token_id",)
     search_cids = ("computed_cid",)
     search_help_text = "Token number or CID"
+    when_empty = "Each attempt to pin a file of a token stands here."
     fields = (
         "number",
         "upload_type",
         "state",
+        "failure",
         "attempt_number",
         "cid",
-        "returned_cid",
+        "stored_cid",
         "size",
-        "failure",
         "created_at",
     )
 
-    size = column("Size", lambda record: f"{record.size_bytes:,} bytes")
+    stored_cid = column(
+        "CID at Pinata",
+        lambda record: (
+            short(record.returned_cid) if record.returned_cid != record.computed_cid else NOTHING
+        ),
+    )

@@ -19,10 +19,11 @@ from unfold.decorators import display
 from authors.admin import PromptField
 from authors.models import Author
 from glisk.admin.audit import actor_of
-from glisk.admin.formatting import NOTHING, admin_link, age, clipped, text_block
+from glisk.admin.formatting import NOTHING, admin_link, age, clipped, short, shortened, text_block
 from glisk.admin.tables import ExactSearch, MachineAdmin, column
 from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response, kept_image
+from tokens.admin.records import usd
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
 from tokens.pipeline.image_vendors import cap_reason
@@ -43,13 +44,14 @@ class SampleForm(forms.Form):
 
 @admin.register(PromptSample)
 class PromptSampleAdmin(ExactSearch, MachineAdmin):
-    list_display = ("id", "state", "author_link", "prompt_start", "cost_usd", "actor", "asked")
+    list_display = ("id", "state", "author_link", "prompt_start", "cost", "actor", "asked")
     list_filter = ("status",)
     list_select_related = ("author",)
     ordering = ("-id",)
     sortable_by = ()
     search_wallets = ("author__wallet_address",)
     search_help_text = "Author's wallet"
+    when_empty = "Each image by which an author's prompt was tried stands here."
     change_form_before_template = "admin/tokens/promptsample/waiting.html"
     fields = (
         "picture",
@@ -57,15 +59,19 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         "prompt_text",
         "author_link",
         "actor",
-        "cost_usd",
+        "cost",
         "failure",
-        "external_id",
+        "prediction",
         "created_at",
         "completed_at",
     )
 
     state = column("State", lambda sample: sample.status, label=SAMPLE_LABELS)
-    author_link = column("Author", lambda sample: admin_link(sample.author))
+    author_link = column(
+        "Author", lambda sample: admin_link(sample.author, shortened(str(sample.author)))
+    )
+    cost = column("Cost", lambda sample: usd(sample.cost_usd))
+    prediction = column("Prediction", lambda sample: short(sample.external_id))
     prompt_start = column("Prompt", lambda sample: clipped(sample.prompt))
     prompt_text = column("Prompt", lambda sample: text_block(sample.prompt))
     failure = column("Error", lambda sample: text_block(sample.error))

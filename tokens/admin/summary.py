@@ -1,66 +1,71 @@
-"""The top of a token's admin page: picture, progress, links, timeline."""
+"""The top of a token's admin page: state, problem, what to do, whose it is, what happened."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any, Final
 
 from django.conf import settings
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
 
-from glisk.admin.formatting import duration, shortened
+from glisk.admin.formatting import admin_link, duration, moment, wallet_link
 from glisk.clients.links import explorer_url, gateway_url
+from glisk.management.base import counted
 from tokens.admin.pictures import picture_url
-from tokens.admin.records import JOB_LABELS, UPLOAD_LABELS, between
-from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenTransition
+from tokens.admin.records import usd
+from tokens.admin.timeline import TOKEN_LABELS, timeline_of
+from tokens.models import Token
 from tokens.models.artefact import UploadStatus
-from tokens.models.job import JobStatus
-from tokens.states import TERMINAL, TokenStatus
+from tokens.states import TokenStatus
 
-TOKEN_LABELS = {
-    TokenStatus.DETECTED: "default",
-    TokenStatus.GENERATING: "info",
-    TokenStatus.UPLOADING: "primary",
-    TokenStatus.READY: "warning",
-    TokenStatus.REVEALED: "success",
-    TokenStatus.FAILED: "danger",
-}
 _WAY = [status for status in TokenStatus if status is not TokenStatus.FAILED]
-
+_ENTRIES_SHOWN: Final = 12  # more than a token without troubles has
 
 # What keeps a token from going on: sources of console.troubles.Trouble, which stands above.
 WAITS: list[Callable[[Token], Iterable[Any]]] = []
 
 
 def token_summary(token: Token) -> dict[str, Any]:
-    """Return what the template shows; three queries, and those of others."""
+    """Return what the template shows; no query but those of others."""
     image = getattr(token, "image", None)
-    moves = list(token.transitions.order_by("id"))
-    entries = [*_moves(token, moves), *_jobs(token), *_uploads(token)]
-    for source in TIMELINE_SOURCES:
-        entries += source(token)
+    entries = timeline_of(token)
+    moves = token.transitions.all()
     reached = {token.status, TokenStatus.DETECTED, *(move.to_status for move in moves)}
     advice = advice_for_waiting if token.status == TokenStatus.READY else advice_for_class
     return {
         "token": token,
         "image": image,
         "picture_url": picture_url(token.pk, image.sha256) if image else "",
-        "gateway_picture_url": gateway_url(token.image_cid),
+        "gateway_picture_url": gateway_url(pinned(token, token.image_cid)),
         "label": TOKEN_LABELS[TokenStatus(token.status)],
         "steps": [
             {"name": status.label, "reached": status in reached, "now": status == token.status}
             for status in _WAY
         ],
+        "facts": [(name, value) for name, value in _facts(token, image) if value],
         "links": [link for link in _links(token) if link["url"]],
-        "timeline": sorted(entries, key=lambda entry: entry.at),
+        "timeline": entries[:_ENTRIES_SHOWN],
+        "earlier": entries[_ENTRIES_SHOWN:],
         "again": _again(token),
         "waits": token.status == TokenStatus.READY,
         "advice": advice(token.error_class),
         "waits_for": [wait for source in WAITS for wait in source(token)],
     }
+
+
+def pinned(token: Token, cid: str | None) -> str:
+    """Return the CID of a file that is known to be on IPFS, or an empty text."""
+    is_complete = token.status in (TokenStatus.READY, TokenStatus.REVEALED)
+    stored = {
+        record.returned_cid
+        for record in token.upload_records.all()
+        if record.status == UploadStatus.SUCCEEDED
+    }
+    return cid if cid and (is_complete or cid in stored) else ""
 
 
 def _again(token: Token) -> str:
@@ -69,119 +74,59 @@ def _again(token: Token) -> str:
         return ""
     left = (token.next_attempt_at - timezone.now()).total_seconds()
     if left <= 0:
-        return "It is tried again by itself as soon as its stage works and the daily cap allows it."
-    at = f"{token.next_attempt_at:%d %b %H:%M} UTC"
-    return f"It is tried again by itself at {at}, in {duration(left)}."
+        return "It is tried again as soon as its stage works and the daily cap allows it."
+    return f"It is tried again at {moment(token.next_attempt_at)}, in {duration(left)}."
+
+
+def _facts(token: Token, image: Any) -> Iterable[tuple[str, SafeString | str]]:
+    """Yield what one asks first about a token, by name."""
+    passed = duration((timezone.now() - token.mint_timestamp).total_seconds())
+    yield "Minted", f"{passed} ago, {moment(token.mint_timestamp)}"
+    yield "Minter", wallet_link(token.minter_address)
+    yield "Author", author_of(token)
+    yield "Prompt", format_html('<span class="glisk-prompt">{}</span>', token.prompt)
+    if token.fallback_used:
+        yield "Fallback", "The vendor refused this prompt; the fallback prompt made the image."
+    if image is not None:
+        kind = image.mime_type.removeprefix("image/").upper()
+        yield "Image", f"{image.width} × {image.height} {kind}, {image.size_bytes / 1000:,.0f} kB"
+    costs = [job.cost_usd for job in token.generation_jobs.all() if job.cost_usd]
+    if costs:
+        yield "Paid", f"{usd(sum(costs, Decimal()))} for {counted(len(costs), 'image')}"
+
+
+def author_of(token: Token) -> SafeString:
+    """Return the author as one knows them, and the wallet that the collector named."""
+    author, wallet = token.author, token.prompt_author_wallet
+    handle = author.twitter_handle or author.farcaster_handle
+    if author.wallet_address.lower() != wallet.lower():
+        name = admin_link(author, "not registered: default prompt")
+    else:
+        name = admin_link(author, f"@{handle}" if handle else "registered")
+    return format_html("{} {}", wallet_link(wallet), name)
 
 
 def _links(token: Token) -> list[dict[str, str]]:
-    author = token.prompt_author_wallet
     batches = reverse("admin:reveals_revealbatch_changelist")
+    was_ready = any(move.to_status == TokenStatus.READY for move in token.transitions.all())
     return [
-        {"label": "Token on the explorer", "url": token.explorer_url},
+        {"label": "Token", "url": token.explorer_url},
         {"label": "Reveal transaction", "url": explorer_url("tx", token.reveal_tx_hash)},
-        {"label": "Image on IPFS", "url": gateway_url(token.image_cid)},
-        {"label": "Metadata on IPFS", "url": gateway_url(token.metadata_cid)},
-        {"label": f"Author {shortened(author)}", "url": explorer_url("address", author)},
+        {"label": "Image", "url": gateway_url(pinned(token, token.image_cid))},
+        {"label": "Metadata", "url": gateway_url(pinned(token, token.metadata_cid))},
         {"label": "Contract", "url": explorer_url("address", settings.GLISK_NFT_CONTRACT_ADDRESS)},
-        {"label": "Reveal batches", "url": f"{batches}?items__token__token_id={token.pk}"},
+        {
+            "label": "Reveal batches",
+            "url": f"{batches}?items__token__token_id={token.pk}" if was_ready else "",
+        },
     ]
-
-
-@dataclass(frozen=True)
-class Happening:
-    """One entry: `title` in the colour `label`, who, and named facts; `url` of its page."""
-
-    at: datetime
-    title: str
-    label: str = "default"
-    is_move: bool = False
-    actor: str = ""
-    attempt: int = 0
-    text: str = ""
-    facts: Sequence[tuple[str, str]] = ()
-    url: str = ""
-    after: str = ""
-    since: str = ""
-
-
-# What other apps tell of what happened to a token; added while their admin loads.
-TIMELINE_SOURCES: list[Callable[[Token], Iterable[Happening]]] = []
-
-
-def _moves(token: Token, moves: Sequence[TokenTransition]) -> Iterable[Happening]:
-    """Yield the moves with the time from each to the next; the last one's still runs."""
-    befores: list[TokenTransition | None] = [None, *moves]
-    for before, move in zip(befores, moves, strict=False):
-        still = move is moves[-1] and token.status not in TERMINAL
-        yield Happening(
-            at=move.created_at,
-            title=TokenStatus(move.to_status).label,
-            label=TOKEN_LABELS[TokenStatus(move.to_status)],
-            is_move=True,
-            actor=move.actor,
-            attempt=move.attempt,
-            text=move.reason,
-            facts=_facts(move.detail),
-            after=between(before.created_at, move.created_at) if before else "",
-            since=between(move.created_at, timezone.now()) if still else "",
-        )
-
-
-def _jobs(token: Token) -> Iterable[Happening]:
-    for job in ImageGenerationJob.objects.filter(token=token.pk).defer("input", "prompt"):
-        cost = "nothing" if job.cost_usd is None else f"{job.cost_usd.normalize():f} USD"
-        yield Happening(
-            at=job.created_at,
-            title="Paid call" if job.status != JobStatus.REJECTED else "Refused call",
-            label=JOB_LABELS.get(JobStatus(job.status), "default"),
-            attempt=job.attempt_number,
-            text=job.error,
-            facts=_given(
-                ("vendor id", job.external_id),
-                ("cost", cost),
-                ("model", job.model),
-                ("outcome", JobStatus(job.status).label.lower()),
-                ("took", between(job.submitted_at, job.completed_at)),
-            ),
-        )
-
-
-def _uploads(token: Token) -> Iterable[Happening]:
-    for record in IPFSUploadRecord.objects.filter(token=token.pk):
-        yield Happening(
-            at=record.created_at,
-            title=f"Upload of the {record.upload_type}",
-            label=UPLOAD_LABELS.get(UploadStatus(record.status), "default"),
-            attempt=record.attempt_number,
-            text=record.error,
-            facts=_given(
-                ("outcome", record.status),
-                ("CID", record.computed_cid),
-                ("bytes", f"{record.size_bytes:,}"),
-            ),
-            url=gateway_url(record.computed_cid),
-        )
-
-
-def _given(*facts: tuple[str, str | None]) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in facts if value]
-
-
-def _facts(detail: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what a person wants to know of a move: refused prompts, and artefacts let go."""
-    facts: dict[str, Any] = {
-        name: detail[name] for name in ("original_prompt", "old_prompt") if name in detail
-    }
-    facts |= {f"old {name}": value for name, value in detail.get("old", {}).items()}
-    return [(name.replace("_", " "), str(value)) for name, value in facts.items()]
 
 
 # What the same classes mean while a ready token waits for its reveal: nothing failed.
 _AT_THE_GATE: Final[dict[str, str]] = {
     "artefact": "Open its files at the gateway (links on its page). Once the right bytes are there "
-    "it goes by itself, within two minutes; a second gateway in PINATA_GATEWAY helps at once.",
-    "transient": "Nothing, if gateway and node come back: it goes by itself, within two minutes.",
+    "it goes on within two minutes; a second gateway in PINATA_GATEWAY helps at once.",
+    "transient": "Nothing, if gateway and node come back: it goes on within two minutes.",
 }
 
 ADVICE: Final[dict[str, str]] = {
@@ -190,10 +135,10 @@ ADVICE: Final[dict[str, str]] = {
         "set it, restart the workers, then retry. Later mints need a new prompt of the author."
     ),
     "validation": "Correct the author's prompt (1 to 1,000 characters), then retry.",
-    "transient": "The vendor failed it three times. It is tried again by itself, later and later: "
+    "transient": "The vendor failed it three times. It is tried again, later and later: "
     "its page says when. After that, or to hurry it, retry it.",
     "artefact": "What came was no image, three times: retry, or change the prompt.",
-    "no_image": "The model ended well without an image: look at the prediction and at "
+    "no_image": "The model ended well without an image: check the prediction and "
     "REPLICATE_MODEL_VERSION, then retry.",
     "cid_mismatch": "Pinata stored other bytes. Compare the pinned file, then retry.",
     "author_differs": "Recheck it; if it stays, compare the contract with the mint.",

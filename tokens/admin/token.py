@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Prefetch, Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path
 from django.utils.html import format_html
@@ -18,13 +18,14 @@ from glisk.admin.formatting import (
     age,
     block_link,
     cid_link,
+    copyable,
     ether,
+    external_link,
     json_block,
     short,
     shortened,
     text_block,
     transaction_link,
-    wallet_link,
 )
 from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, column, shows_list
 from glisk.breaker import headline_for_breaker
@@ -32,7 +33,8 @@ from tokens.admin.actions import TOKEN_ACTIONS
 from tokens.admin.filters import AttentionFilter, FailedTodayFilter
 from tokens.admin.pictures import picture, picture_url
 from tokens.admin.records import JobColumns, UploadColumns, fault
-from tokens.admin.summary import TOKEN_LABELS, token_summary
+from tokens.admin.summary import pinned, token_summary
+from tokens.admin.timeline import TOKEN_LABELS, is_worker
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
 from tokens.states import TokenStatus
 
@@ -40,7 +42,7 @@ from tokens.states import TokenStatus
 class JobInline(JobColumns, MachineInline):
     model = ImageGenerationJob
     verbose_name_plural = "Generation jobs"
-    fields = ("attempt_number", "state", "service", "external_id", "cost_usd", "error", "seen")
+    fields = ("attempt_number", "state", "service", "prediction", "cost", "error", "seen")
     readonly_fields = fields
     ordering = ("-id",)
     show_change_link = True
@@ -49,7 +51,7 @@ class JobInline(JobColumns, MachineInline):
 class UploadInline(UploadColumns, MachineInline):
     model = IPFSUploadRecord
     verbose_name_plural = "Uploads"
-    fields = ("upload_type", "attempt_number", "state", "cid", "size_bytes", "error", "seen")
+    fields = ("upload_type", "attempt_number", "state", "cid", "size", "error", "seen")
     readonly_fields = fields
     ordering = ("-id",)
     show_change_link = True
@@ -62,11 +64,10 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         "thumbnail",
         "state",
         "in_state_for",
-        "minted",
+        "problem",
         "author_link",
+        "minted",
         "minter",
-        "tries",
-        "trouble",
     )
     list_display_links = ("number",)
     list_filter = ("status", AttentionFilter, FailedTodayFilter, "fallback_used")
@@ -78,29 +79,37 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     search_hashes = ("reveal_tx_hash",)
     search_cids = ("image_cid", "metadata_cid")
     search_help_text = "Token number, wallet, transaction hash or CID"
+    when_empty = "Each token stands here seconds after its mint."
     inlines = (JobInline, UploadInline)
     change_form_before_template = "admin/tokens/token/summary.html"
+    # All of it folded: what matters first stands above, in the summary.
     fieldsets = (
-        ("Mint", {"fields": ("mint", "block", "minter_link", "prompt_author", "mint_timestamp")}),
+        ("Mint", {"classes": ["collapse"], "fields": ("mint", "block", "mint_timestamp")}),
         (
-            "Generation",
-            {"fields": ("prompt_text", "fallback_used", "generation_attempts", "failure")},
+            "Files",
+            {
+                "classes": ["collapse"],
+                "fields": ("image_link", "metadata_link", "metadata_json", "source"),
+            },
         ),
-        ("Storage", {"fields": ("image_url", "image_link", "metadata_link", "metadata_json")}),
-        ("Reveal", {"fields": ("token_uri", "reveal", "revealed_at")}),
+        ("Reveal", {"classes": ["collapse"], "fields": ("uri", "reveal", "revealed_at")}),
         (
             "Work",
             {
+                "classes": ["collapse"],
                 "fields": (
+                    "failure",
+                    "paid_calls",
+                    "claims",
                     "status_changed_at",
-                    "attempts",
                     "held_at",
                     "hold_reason",
                     "next_attempt_at",
                     "lease_owner",
                     "lease_expires_at",
+                    "workers",
                     "errors",
-                )
+                ),
             },
         ),
     )
@@ -111,14 +120,15 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     # ids are given in the order of mints
     minted = column("Age", lambda token: age(token.mint_timestamp), ordering="-token_id")
     minter = column("Minter", lambda token: short(token.minter_address))
-    tries = column("Attempts", lambda token: token.generation_attempts)
+    paid_calls = column("Paid calls", lambda token: token.generation_attempts or NOTHING)
+    claims = column("Attempts in this state", lambda token: token.attempts or NOTHING)
     reveal = column("Reveal", lambda token: transaction_link(token.reveal_tx_hash))
-    mint = column("Mint event", lambda t: admin_link(t.mint_event) if t.mint_event else NOTHING)
-    minter_link = column("Minter", lambda token: wallet_link(token.minter_address))
-    prompt_text = column("Frozen prompt", lambda token: text_block(token.prompt))
+    mint = column("Mint event", lambda t: _mint_link(t.mint_event) if t.mint_event else NOTHING)
+    uri = column("Token URI", lambda token: token.token_uri)
+    source = column("Address at the vendor", lambda token: _vendor_link(token.image_url))
     failure = column("Error", lambda t: text_block(fault(t.error_class, t.generation_error)))
-    image_link = column("Image CID", lambda token: cid_link(token.image_cid))
-    metadata_link = column("Metadata CID", lambda token: cid_link(token.metadata_cid))
+    image_link = column("Image CID", lambda token: _file_link(token, token.image_cid))
+    metadata_link = column("Metadata CID", lambda token: _file_link(token, token.metadata_cid))
     metadata_json = column("Metadata", lambda token: json_block(token.metadata_text))
     errors = column("Error log", lambda token: json_block(token.error_log))
 
@@ -127,7 +137,13 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         # A page needs to know that bytes are there, never the bytes.
         found = found.defer("image__data").annotate(has_picture=Q(image__data__isnull=False))
         if not shows_list(request):
-            return found.select_related("author", "mint_event", "image")
+            jobs = ImageGenerationJob.objects.defer("input", "prompt", "output_url").order_by("id")
+            uploads = IPFSUploadRecord.objects.order_by("id")
+            return found.select_related("author", "mint_event", "image").prefetch_related(
+                "transitions",
+                Prefetch("generation_jobs", queryset=jobs),
+                Prefetch("upload_records", queryset=uploads),
+            )
         texts = ("prompt", "author__prompt_text", "metadata_text", "error_log")
         return found.select_related("author", "image").defer(*texts)
 
@@ -168,10 +184,10 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
             return format_html("{} <small>unregistered</small>", short(token.prompt_author_wallet))
         return admin_link(author, f"@{label}" if label else shortened(token.prompt_author_wallet))
 
-    @display(description="Trouble")
-    def trouble(self, token: Token) -> SafeString | str:
+    @display(description="Problem")
+    def problem(self, token: Token) -> SafeString | str:
         held = f"Held: {token.hold_reason}" if token.held_at is not None else ""
-        error = held or _trouble(token)
+        error = held or _problem(token)
         if not error:
             return ""
         return format_html('<span class="glisk-two-lines" title="{}">{}</span>', error, error)
@@ -185,15 +201,29 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         paid = ether(event.total_paid_wei)
         return format_html("{} · {} paid for {}", block_link(event.block_number), paid, tokens)
 
-    @display(description="Prompt author")
-    def prompt_author(self, token: Token) -> SafeString:
-        wallet = token.prompt_author_wallet
-        is_own = token.author.wallet_address.lower() == wallet.lower()
-        owner = "the author" if is_own else "not registered: the default author's prompt"
-        return format_html("{} · {}", wallet_link(wallet), admin_link(token.author, owner))
+    @display(description="Workers")
+    def workers(self, token: Token) -> SafeString | str:
+        """Return the names of those who worked on it: machine, processes and stage."""
+        actors = {move.actor for move in token.transitions.all() if is_worker(move.actor)}
+        return text_block("\n".join(sorted(actors)))
 
 
-def _trouble(token: Token) -> str:
+def _mint_link(event: MintEvent) -> SafeString:
+    return copyable(event.tx_hash, admin_link(event, shortened(event.tx_hash)))
+
+
+def _vendor_link(url: str | None) -> SafeString | str:
+    if not url or url.startswith("data:"):  # megabytes
+        return NOTHING
+    return copyable(url, external_link(url, "Image"))
+
+
+def _file_link(token: Token, cid: str | None) -> SafeString | str:
+    """Return a CID to copy; as a link once the file is pinned."""
+    return cid_link(cid) if pinned(token, cid) else short(cid)
+
+
+def _problem(token: Token) -> str:
     """Return a list's words for what is wrong: the vendor that is waited for, or the error."""
     error = token.generation_error or ""
     vendor, colon, _ = error.partition(":")

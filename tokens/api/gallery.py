@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.views.decorators.cache import cache_control
 from django.views.decorators.http import conditional_page, require_safe
 
+from authors.models import Author
 from glisk.api.short_memory import ShortMemory
 from glisk.clients.links import explorer_url, gateway_origin, gateway_url
 from tokens.models import Token
@@ -35,7 +36,7 @@ logger = structlog.get_logger(__name__)
 def gallery(request: HttpRequest) -> HttpResponse:
     """Show the newest reveals and the tokens on their way; `?before=<token id>` shows older ones.
 
-    The page works without its script; with it, it follows the pipeline by itself. Without the
+    The page works without its script; with it, it follows the pipeline. Without the
     database it says so, and its script goes on asking.
     """
     before = None
@@ -75,13 +76,15 @@ def gallery_updates(request: HttpRequest) -> HttpResponse:
 
 
 def gallery_state(before: int | None) -> dict[str, Any]:
-    """Return what the gallery shows; two queries, or one on an older page.
+    """Return what the gallery shows; three queries, or two on an older page.
 
     Those that failed within the last day are among the tokens under way: people who wait should
     see it.
     """
     revealed = Token.objects.newest_first(status=TokenStatus.REVEALED, before=before)
-    cards = [_card(token) for token in revealed.without_texts()[:REVEALS_SHOWN]]
+    newest = list(revealed.without_texts()[:REVEALS_SHOWN])
+    authors = Author.objects.by_wallets(token.prompt_author_wallet for token in newest)
+    cards = [_card(token, authors.get(token.prompt_author_wallet.lower())) for token in newest]
     state = {"under_way": [], "revealed": cards, "older_url": ""}
     if len(cards) == REVEALS_SHOWN:
         state["older_url"] = f"{reverse('gallery')}?before={cards[-1]['token_id']}"
@@ -89,7 +92,7 @@ def gallery_state(before: int | None) -> dict[str, Any]:
         since = timezone.now() - FAILED_SHOWN_FOR
         failed = Q(status=TokenStatus.FAILED, mint_timestamp__gte=since)
         found = Token.objects.filter(Q(status__in=ACTIVE) | failed).without_texts()
-        newest = found.order_by("-mint_timestamp", "-token_id")[:UNDER_WAY_SHOWN]
+        under_way = found.order_by("-mint_timestamp", "-token_id")[:UNDER_WAY_SHOWN]
         state["under_way"] = [
             {
                 "token_id": token.pk,
@@ -97,7 +100,7 @@ def gallery_state(before: int | None) -> dict[str, Any]:
                 "since": token.status_changed_at.isoformat(),
                 "minted_at": token.mint_timestamp.isoformat(),
             }
-            for token in newest
+            for token in under_way
         ]
     return state
 
@@ -116,16 +119,25 @@ def _known_state(before: int | None) -> dict[str, Any] | None:
         return None
 
 
-def _card(token: Token) -> dict[str, Any]:
+def _card(token: Token, author: Author | None) -> dict[str, Any]:
     wallet = token.prompt_author_wallet
+    handle = author and (author.twitter_handle or author.farcaster_handle)
     return {
         "token_id": token.pk,
         "name": token.name,
-        "author": f"{wallet[:6]}…{wallet[-4:]}",
+        "author": f"@{handle}" if handle else f"{wallet[:6]}…{wallet[-4:]}",
         "author_address": wallet,
         "revealed_at": (token.revealed_at or token.status_changed_at).isoformat(),
         "image_url": gateway_url(token.image_cid),
         "metadata_url": gateway_url(token.metadata_cid),
         "explorer_url": token.explorer_url,
         "transaction_url": explorer_url("tx", token.reveal_tx_hash),
+        "provenance_url": (
+            reverse("token-provenance", args=[token.pk]) if _has_provenance(token) else ""
+        ),
     }
+
+
+def _has_provenance(token: Token) -> bool:
+    """Tell whether we revealed it and know its mint; of others there is no bundle."""
+    return token.adopted_uri is None and token.mint_event_id is not None

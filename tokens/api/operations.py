@@ -116,7 +116,7 @@ class OperatorTokenListView(OperationsView):
     @extend_schema(
         operation_id="operator_tokens",
         tags=["operations"],
-        summary="Tokens with their state of work, newest first",
+        summary="List tokens with their state of work, newest first",
         description="Pages follow by token id: pass `next_before` as `before`.",
         parameters=[OperatorTokenQuery],
         responses={200: OperatorTokenPageSerializer, 422: ErrorSerializer, **REFUSALS},
@@ -143,7 +143,7 @@ class OperatorTokenView(OperationsView):
     @extend_schema(
         operation_id="operator_token",
         tags=["operations"],
-        summary="One token with its whole history",
+        summary="Get one token with its whole history",
         responses={200: OperatorTokenDetailSerializer, 404: ErrorSerializer, **REFUSALS},
     )
     def get(self, request: Request, token_id: int) -> Response:

@@ -73,7 +73,7 @@ class AuthorTokensView(ConditionalView):
     @extend_schema(
         operation_id="author_tokens",
         tags=["authors"],
-        summary="The tokens minted by way of an author, newest first",
+        summary="List the tokens minted by way of an author, newest first",
         description=(
             "An unknown wallet has no tokens; neither has a text that is no wallet. The first "
             f"page of {MAX_PAGE_SIZE} is what a buyer's page polls after a mint: it also has the "
@@ -98,7 +98,7 @@ class LeaderboardView(ConditionalView):
     @extend_schema(
         operation_id="leaderboard",
         tags=["authors"],
-        summary="The fifty authors with most tokens",
+        summary="List the fifty authors with most tokens",
         description="Most tokens first; equal numbers in the order of the addresses.",
         responses={
             200: LeaderboardEntrySerializer(many=True),
@@ -121,7 +121,7 @@ class TokenListView(ConditionalView):
     @extend_schema(
         operation_id="tokens",
         tags=["tokens"],
-        summary="Tokens by minter, author and state, newest first",
+        summary="List tokens by minter, author and state, newest first",
         description=(
             "Pages follow by token id: pass `next_before` of one page as `before` of the next "
             "one. New mints do not shift them."
@@ -139,7 +139,7 @@ class TokenView(ConditionalView):
     @extend_schema(
         operation_id="token",
         tags=["tokens"],
-        summary="One token",
+        summary="Get one token",
         parameters=[
             OpenApiParameter("token_id", {"type": "integer", "minimum": 0}, OpenApiParameter.PATH)
         ],
@@ -161,7 +161,7 @@ class MintView(ConditionalView):
     @extend_schema(
         operation_id="mint",
         tags=["mints"],
-        summary="The tokens of a mint transaction, with their places in line",
+        summary="List the tokens of a mint transaction, with their places in line",
         description=(
             "`position` 1 is the oldest token that is not revealed yet. `estimated_seconds` is "
             "null where nothing can be said. 404 until the mint has been detected, which takes "
@@ -182,7 +182,7 @@ class MintEventsView(APIView):
     @extend_schema(
         operation_id="mint_events",
         tags=["mints"],
-        summary="A mint, live: server-sent events until all its tokens are revealed",
+        summary="Follow a mint live: server-sent events until all its tokens are revealed",
         description=(
             "`mint` events carry what `/api/mints/{tx_hash}` answers, at once and whenever a "
             "token moves; a mint that has not been detected yet begins as soon as it is. `done` "

@@ -10,7 +10,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.admin.actions import ranged
-from glisk.management.base import ExplainedCommand, confirm
+from glisk.management.base import ExplainedCommand, confirm, counted
 from tokens.pipeline.image_vendors import cost_of_new_images
 from tokens.repairs import RepairResult
 
@@ -55,12 +55,12 @@ class RepairCommand(ExplainedCommand):
         if not options["dry_run"]:
             paying = sum(result.pays for result in results)
             if paying:
-                confirm(f"{_predictions(paying)}, will be paid for.", yes=options["yes"])
+                confirm(f"This pays for {_predictions(paying)}.", yes=options["yes"])
             results = repair()
         self.summarise(results, dry_run=options["dry_run"])
 
     def summarise(self, results: Sequence[RepairResult], *, dry_run: bool = False) -> None:
-        """Write what was done; exit with 2 if something was skipped."""
+        """Write what was done; exit with 2 if something was skipped, with 1 if all was."""
         done = [result for result in results if result.done]
         skipped = [result for result in results if not result.done]
         paying = sum(result.pays for result in done)
@@ -73,12 +73,15 @@ class RepairCommand(ExplainedCommand):
         if len(skipped) > _LISTED:
             self.stdout.write(f"… and {len(skipped) - _LISTED} more.")
         self.stdout.write(
-            f"{len(done)} tokens {would}done, {len(skipped)} {would}skipped, "
+            f"{counted(len(done), 'token')} {would}done, {len(skipped)} {would}skipped, "
             f"{_predictions(paying)}."
         )
+        if skipped and not done:
+            raise CommandError("Nothing was done: all tokens were skipped; see above.")
         if skipped:
-            raise CommandError("Not everything was done; see above.", returncode=SKIPPED)
+            raise CommandError("Some tokens were skipped; see above.", returncode=SKIPPED)
 
 
 def _predictions(number: int) -> str:
-    return f"{number} new predictions, about {cost_of_new_images(number):.3f} US dollars"
+    cost = f"about {cost_of_new_images(number):.3f} US dollars"
+    return f"{counted(number, 'new prediction')}, {cost}"

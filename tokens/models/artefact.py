@@ -51,7 +51,7 @@ class IPFSUploadRecord(models.Model):
     token = models.ForeignKey(
         Token, on_delete=models.DO_NOTHING, db_constraint=False, related_name="upload_records"
     )
-    upload_type = models.CharField(max_length=10, choices=UploadType.choices)
+    upload_type = models.CharField("file", max_length=10, choices=UploadType.choices)
     computed_cid = models.CharField(max_length=100)
     ipfs_cid = another_name("computed_cid", models.CharField(max_length=100))
     returned_cid = models.CharField(max_length=100, blank=True, default="")
@@ -64,6 +64,7 @@ class IPFSUploadRecord(models.Model):
 
     class Meta:
         db_table = "ipfs_upload_records"
+        verbose_name = "IPFS upload"
         constraints = [
             # One pinned file of each kind per token and CID is enough to know.
             models.CheckConstraint(

@@ -49,7 +49,9 @@ class ImageGenerationJob(models.Model):
     status = models.CharField(max_length=20, choices=JobStatus.choices, default=JobStatus.CREATED)
     output_url = models.TextField(null=True, blank=True)
     # Reserved when the row is written; NULL once the vendor surely refused the call.
-    cost_usd = models.DecimalField(max_digits=10, decimal_places=6, null=True, blank=True)
+    cost_usd = models.DecimalField(
+        "cost (USD)", max_digits=10, decimal_places=6, null=True, blank=True
+    )
     predict_time_seconds = models.FloatField(null=True, blank=True)
     error_class = models.CharField(max_length=40, blank=True, default="")
     error = models.TextField(blank=True, default="")
@@ -63,6 +65,7 @@ class ImageGenerationJob(models.Model):
 
     class Meta:
         db_table = "image_generation_jobs"
+        verbose_name = "generation job"
         constraints = [
             models.UniqueConstraint(
                 fields=["service", "external_id"], name="generation_job_external_id_unique"
@@ -127,7 +130,9 @@ class PromptSample(models.Model):
     model = models.CharField(max_length=200)
     external_id = models.CharField(max_length=100, null=True, blank=True, unique=True)
     # From the beginning, so that the day's cap holds; NULL if surely nothing was paid.
-    cost_usd = models.DecimalField(max_digits=10, decimal_places=6, null=True, blank=True)
+    cost_usd = models.DecimalField(
+        "cost (USD)", max_digits=10, decimal_places=6, null=True, blank=True
+    )
     data = models.BinaryField(null=True)  # purged some days after its end
     mime_type = models.CharField(max_length=40, blank=True, default="")
     error = models.TextField(blank=True, default="")

@@ -271,6 +271,12 @@ class Token(models.Model):
         self.refresh_from_db()
 
 
+# Moves and notes of the timeline that a person caused, by the admin or by a command.
+BY_PEOPLE = Q(actor__startswith="operator ") | Q(
+    actor__in=["repair_tokens", "retry_failed", "reveal_tokens", "reconcile_reveals"]
+)
+
+
 class TokenTransition(models.Model):
     """The timeline: one row for every move of a token, and for what happened in between."""
 
@@ -289,6 +295,10 @@ class TokenTransition(models.Model):
     class Meta:
         db_table = "token_transitions"
         ordering = ["id"]
+        indexes = [
+            # the audit page: few of millions of rows
+            Index(fields=["-created_at"], name="transition_by_people", condition=BY_PEOPLE),
+        ]
 
     def __str__(self) -> str:
         return f"{self.from_status or 'new'} to {self.to_status}"

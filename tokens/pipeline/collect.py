@@ -6,9 +6,11 @@ job succeeded â†’ captured, token uploading with CID and metadata; job errored â
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import secrets
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -25,6 +27,7 @@ from glisk.clients.image_download import (
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
+from glisk.verify import prompt_digest
 from tokens.models import ImageGenerationJob, TokenImage
 from tokens.models.job import JobStatus
 from tokens.models.token import token_name
@@ -40,7 +43,8 @@ logger = structlog.get_logger(__name__)
 # What `build_metadata` writes; the timeline keeps which one a token has.
 #   1  author's handles
 #   2  and season and model
-METADATA_VERSION = 2
+#   3  and what binds the prompt, the seed and the prediction (docs/provenance.md)
+METADATA_VERSION = 3
 
 # Decoding is work for the CPU, which two threads share better than many: a hundred pictures of
 # 1024 pixels a second and more.
@@ -156,13 +160,15 @@ def build_metadata(
     twitter_handle: str | None,
     farcaster_handle: str | None,
     model: str = "",
+    origin: Mapping[str, Any] | None = None,
 ) -> str:
     """Return the ERC-721 metadata as canonical JSON: sorted keys, no blanks, UTF-8 as such.
 
     Fields follow the marketplaces' metadata standard; names and texts continue what is on chain
     already ("GLISK S0 #N"). The text is stored with the token, so that no later change of a handle,
     a setting or this function changes a file whose CID is known.
-    `model` is what made this image, `owner/name` or `owner/name:version`; the version is left out.
+    `model` is what made this image, `owner/name` or `owner/name:version`; the trait leaves the
+    version out. `origin` (`origin_of`) stands there as a whole, for who checks the token.
     """
     traits = (
         ("Author X Handle", _handle(twitter_handle)),
@@ -175,8 +181,19 @@ def build_metadata(
         "description": settings.METADATA_DESCRIPTION,
         "image": f"ipfs://{image_cid}",
         "attributes": [{"trait_type": trait, "value": value} for trait, value in traits if value],
+        **({"provenance": origin} if origin else {}),
     }
     return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+def origin_of(job: ImageGenerationJob, *, salt: str) -> dict[str, Any]:
+    """Return how an image was made, without the prompt itself, which only its author may tell."""
+    return {
+        "model": job.model,
+        "prediction": job.external_id,
+        "prompt_sha256": prompt_digest(salt=salt, prompt=job.input["prompt"]),
+        "seed": job.input["seed"],
+    }
 
 
 def _handle(handle: str | None) -> str:
@@ -195,12 +212,14 @@ def save_captured(
         results = []
         for claim, job, image in captured:
             twitter, farcaster = handles.get(claim.token_id, (None, None))
+            salt = secrets.token_hex(16)
             text = build_metadata(
                 token_id=claim.token_id,
                 image_cid=image.cid,
                 twitter_handle=twitter,
                 farcaster_handle=farcaster,
                 model=job.model,
+                origin=origin_of(job, salt=salt),
             )
             came_inside = (job.output_url or "").startswith(DATA_SCHEME)
             fields = {
@@ -215,6 +234,7 @@ def save_captured(
                 "job_id": job.pk,
                 "sha256": image.facts.sha256,
                 "metadata_version": METADATA_VERSION,
+                "prompt_salt": salt,
             }
             results.append((claim, fields, detail))
         moved = finish(

@@ -31,7 +31,7 @@ from glisk.errors import (
     backoff_seconds,
     error_class_of,
 )
-from glisk.pauses import pause_stage
+from glisk.pauses import SPEND_GUARD, pause_stage
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob
 from tokens.models.job import JobStatus
@@ -185,7 +185,7 @@ def pause_if_wasted(problem: str) -> bool:
         (wasted,) = cursor.fetchone()
     return wasted == limit and pause_stage(
         "generation",
-        actor="spend guard",
+        actor=SPEND_GUARD,
         reason=f"The last {limit} images were paid for and of no use. {problem} Mend the cause, "
         "then resume the generation and retry the failed tokens.",
     )

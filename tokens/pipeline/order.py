@@ -147,6 +147,7 @@ class Order(ImageStep[Ordered, Answer]):
             job, answer = each.work.job, each.value
             if job.pk not in stored:  # its webhook was faster, or the job was given up
                 jobs.record_prediction(answer.prediction, job_id=job.pk)
+            job.external_id = answer.prediction.id
             if each.work.service.repeats_calls:
                 jobs.record_run(
                     job,

@@ -7,6 +7,7 @@ row from `created` to `calling` makes the paid call, once; later turns only look
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,6 +25,7 @@ from glisk.breaker import Breaker
 from glisk.clients.replicate import Prediction, classify_prediction_failure
 from glisk.clock import boot_seconds, database_now
 from glisk.engine.broker import notify
+from glisk.engine.heartbeat import new_owner
 from glisk.engine.step import Done, Failed
 from glisk.errors import (
     NotSentError,
@@ -33,12 +35,15 @@ from glisk.errors import (
     as_provider_error,
     is_for_the_rate,
 )
+from glisk.pauses import Pauses
 from tokens.models import PromptSample
 from tokens.models.job import OPEN_SAMPLE_STATUSES, JobService, SampleStatus
 from tokens.pipeline.collect import Captured, capture_image
 from tokens.pipeline.find import Finding, Look, perhaps_paid
 from tokens.pipeline.image_vendors import (
     ImageStep,
+    OpenJobs,
+    Services,
     allowed_by_cap,
     cap_reason,
     paid_call_seconds,
@@ -53,6 +58,8 @@ _POLL, _LOOK, _NO_PLACE = timedelta(seconds=0.5), timedelta(seconds=2), timedelt
 # So long after the call the vendor's listing surely shows it, if it arrived.
 _LOST_AFTER = timedelta(seconds=60)
 
+_HERE_SECONDS = 0.2
+_NOT_MADE = "The call was not made; nothing was paid."
 _LOST = "The call never arrived at Replicate; nothing was paid."
 _FOUND_LATE = "Replicate had accepted the call after all: paid, its image is not used."
 _OVERDUE = "Its outcome could not be learnt; it may be paid. Look at Replicate's listing."
@@ -94,6 +101,35 @@ def request_sample(*, author: Author, prompt: str, actor: str) -> PromptSample:
         except IntegrityError:  # the other half of a double click was first
             return open_one.get()
         notify(PIPELINE_CHANNEL)
+    return sample
+
+
+def make_here(sample: PromptSample, *, timeout_seconds: float) -> PromptSample:
+    """Bring a sample to its end in this process, by the worker's own step; beside workers as well.
+
+    If the time is up before the paid call was made, it is never made. A kill leaves what a killed
+    worker leaves: who goes on looks for the call's outcome, and does not make it again.
+    """
+    open_jobs, ends = OpenJobs(), time.monotonic() + timeout_seconds
+    step = Sample(new_owner(), open_jobs, Services(Pauses()))
+    while sample.is_open:
+        open_jobs.read()
+        for work in step.claim(1) if step.places() else ():
+            try:
+                step.settle([Done(work, step.call(work))], [])
+            except Exception as error:  # noqa: BLE001 - the step judges it
+                step.settle([], [Failed(work, error)])
+        for breaker in step.breakers:
+            if breaker.probing:
+                breaker.give_probe_back()
+        sample.refresh_from_db()
+        if time.monotonic() >= ends:
+            uncalled = _row(sample).filter(status=SampleStatus.CREATED)
+            why = step.replicate.breaker.reason or "It had no place within Replicate's rate."
+            _end(uncalled, SampleStatus.FAILED, error=f"{_NOT_MADE} {why}", cost_usd=None)
+            sample.refresh_from_db()
+            break
+        time.sleep(_HERE_SECONDS)
     return sample
 
 

@@ -76,7 +76,7 @@ def fail_by_hand(
             if not dry_run:
                 forget_delay([token.pk], status=TokenStatus.FAILED)
                 note(token, reason=with_reason("given up", reason), actor=actor, kind="fail")
-            yield RepairResult(token.pk, True, "It is not tried again by itself.")
+            yield RepairResult(token.pk, True, "It is tried again by a person only.")
         elif token.status not in ACTIVE:
             yield RepairResult(token.pk, False, f"It is {token.status} already.")
         elif token.pk in revealing:

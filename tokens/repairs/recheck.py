@@ -6,24 +6,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 from glisk.clients.chain import ChainClient, OnChainToken
+from glisk.database import undone_if
 from tokens.models import MintEvent, Token
 from tokens.recovery.adoption import FACTS_AT_ONCE, adopt
 from tokens.repairs.results import RepairResult, repair_each
 from tokens.states import TokenStatus
 
 
-def recheck_tokens(*, token_ids: Iterable[int], actor: str) -> list[RepairResult]:
+def recheck_tokens(
+    *, token_ids: Iterable[int], actor: str, dry_run: bool = False
+) -> list[RepairResult]:
     """Compare tokens with the contract; adopt what is revealed there and not here.
 
     `done` means that both agree now. Nothing else is changed: what contradicts is named, with
-    what to do. Raises the errors of the reader.
+    what to do. A dry run takes back what it did. Raises the errors of the reader.
     """
     reader, wanted = ChainClient.from_settings(), sorted(set(token_ids))
     results: list[RepairResult] = []
     for start in range(0, len(wanted), FACTS_AT_ONCE):
         part = wanted[start : start + FACTS_AT_ONCE]
         step = partial(_compare, reader.tokens(part), actor)  # asked before any lock
-        results += repair_each(part, step)
+        with undone_if(dry_run):
+            results += repair_each(part, step)
     return results
 
 
@@ -37,7 +41,7 @@ def _judge(token: Token, chain: OnChainToken, actor: str) -> tuple[bool, str]:
     if not chain.exists:
         return False, (
             "The chain does not know it: the node lags, or a reorg took its mint. The worker "
-            "withdraws it then by itself."
+            "withdraws it then."
         )
     if chain.prompt_author != token.prompt_author_wallet.lower():
         if token.mint_event_id is not None:  # the next look at the chain asks about the mint

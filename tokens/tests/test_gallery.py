@@ -13,6 +13,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django import Settings
 
+from authors.tests.factories import AuthorFactory
 from glisk.api.short_memory import forget_all
 from tokens.api import gallery as gallery_module
 from tokens.api.gallery import REVEALS_SHOWN
@@ -37,6 +38,13 @@ def test_shows_reveals_with_picture_metadata_and_explorer(client: Client, gatewa
     assert f'src="{gateway}/ipfs/{token.image_cid}"' in text
     assert f'href="{gateway}/ipfs/{token.metadata_cid}"' in text
     assert f"https://explorer.example/tx/{token.reveal_tx_hash}" in text
+    assert re.search(rf'href="/api/tokens/{token.pk}/provenance"[^>]*>Verify</a>', text)
+
+
+def test_what_has_no_provenance_has_no_link_to_it(client: Client) -> None:
+    TokenFactory.create(status=TokenStatus.REVEALED, mint_event=None)
+    assert "Verify" not in client.get("/").content.decode()
+    assert client.get(UPDATES).json()["revealed"][0]["provenance_url"] == ""
 
 
 def test_says_so_when_nothing_is_revealed(client: Client) -> None:
@@ -84,14 +92,14 @@ def test_a_senseless_page_is_no_error(client: Client) -> None:
         assert client.get("/", {"before": before}).status_code == 200
 
 
-def test_many_look_by_two_queries(
+def test_many_look_by_three_queries(
     client: Client, django_assert_num_queries: Callable[..., Any]
 ) -> None:
     for status in (TokenStatus.REVEALED, TokenStatus.GENERATING):
         TokenFactory.create_batch(3, status=status, mint_event=None)
     for url in ("/", UPDATES):
         forget_all()
-        with django_assert_num_queries(2):
+        with django_assert_num_queries(3):
             client.get(url)
     with django_assert_num_queries(0):  # many look at once
         client.get(UPDATES)
@@ -153,3 +161,19 @@ def test_a_gateway_token_is_never_shown(client: Client, settings: Settings) -> N
     for url in ("/", UPDATES):
         assert b"gateway-secret" not in client.get(url).content
         assert client.post(url).status_code == 405
+
+
+def test_an_author_is_named_by_their_handle_if_they_linked_one(client: Client) -> None:
+    default = AuthorFactory.create()
+    named = AuthorFactory.create(twitter_handle="painter", farcaster_handle="brush")
+    cast = AuthorFactory.create(twitter_handle=None, farcaster_handle="brush2")
+    plain = AuthorFactory.create(twitter_handle=None, farcaster_handle=None)
+    # The token of an author who registered later still belongs to the default author.
+    for author, wallet in ((default, named.wallet_address), (cast, None), (plain, None)):
+        chain = {"prompt_author_wallet": wallet} if wallet else {}
+        TokenFactory.create(status=TokenStatus.REVEALED, author=author, **chain)
+    shown = [card["author"] for card in client.get(UPDATES).json()["revealed"]]
+    wallet = plain.wallet_address
+    assert shown == [f"{wallet[:6]}…{wallet[-4:]}", "@brush2", "@painter"]
+    text = client.get("/").content.decode()
+    assert f'title="{named.wallet_address}">@painter<' in text

@@ -42,7 +42,7 @@ def traits(text: str) -> dict[str, str]:
 
 def test_the_bytes_are_these() -> None:
     """A change of one byte is a new METADATA_VERSION."""
-    assert METADATA_VERSION == 2
+    assert METADATA_VERSION == 3
     assert build(twitter_handle="painter", farcaster_handle="brush") == (
         '{"attributes":[{"trait_type":"Author X Handle","value":"@painter"},'
         '{"trait_type":"Author Farcaster Handle","value":"@brush"},'
@@ -51,6 +51,7 @@ def test_the_bytes_are_these() -> None:
         '"description":"GLISK Season 0. https://x.com/getglisk",'
         f'"image":"ipfs://{IMAGE}","name":"GLISK S0 #7"}}'
     )
+    assert build(origin={"seed": 5}) == build()[:-1] + ',"provenance":{"seed":5}}'
 
 
 @pytest.mark.parametrize(
@@ -132,11 +133,11 @@ def test_a_new_version_of_the_code_changes_no_stored_metadata(
     cid = Token.objects.get(pk=done.pk).metadata_cid
     pins = len(vendors.pinata.pins)
 
-    def of_version_3(**facts: Any) -> str:
+    def of_version_4(**facts: Any) -> str:
         return json.dumps({"name": f"new #{facts['token_id']}", "attributes": []})
 
-    monkeypatch.setattr(collect, "METADATA_VERSION", 3)
-    monkeypatch.setattr(collect, "build_metadata", of_version_3)
+    monkeypatch.setattr(collect, "METADATA_VERSION", 4)
+    monkeypatch.setattr(collect, "build_metadata", of_version_4)
     settings.METADATA_DESCRIPTION, settings.SEASON = "Another text", 1
     author.twitter_handle = "another"
     author.save()
@@ -152,7 +153,7 @@ def test_a_new_version_of_the_code_changes_no_stored_metadata(
     # Only a new image gets what the code writes now.
     regenerate_tokens(token_ids=[done.pk], actor="operator alice", reason="odd")
     third.until(is_ready(done))
-    assert Token.objects.get(pk=done.pk).metadata_text == of_version_3(token_id=done.pk)
+    assert Token.objects.get(pk=done.pk).metadata_text == of_version_4(token_id=done.pk)
 
 
 @pytest.mark.django_db

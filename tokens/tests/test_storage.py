@@ -1,5 +1,6 @@
 """From stored bytes to two pinned files under the CIDs that we computed."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -83,6 +84,7 @@ def test_both_files_are_pinned_under_our_cids(worker: Start, vendors: Vendors) -
         twitter_handle="painter",
         farcaster_handle="@brush",
         model="black-forest-labs/flux-schnell",
+        origin=json.loads(token.metadata_text or "")["provenance"],
     )
     assert vendors.store.read(metadata.cid) == text.encode()
     assert token.metadata_text == text

@@ -17,9 +17,10 @@ from typing import Any, TypeVar
 import structlog
 from django.conf import settings
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Now
 
+from glisk.metrics import count_retry
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
 from tokens.states import ACTIVE, TokenStatus
@@ -64,7 +65,7 @@ _CLAIM = """
 # The columns of a job that the steps go on with.
 _JOB = (
     "id", "token_id", "prompt", "input", "service", "model", "attempt_number", "status",
-    "output_url", "error_class", "error", "looks", "look_at", "created_at",
+    "external_id", "output_url", "error_class", "error", "looks", "look_at", "created_at",
 )  # fmt: skip
 
 
@@ -170,6 +171,18 @@ def count_generation_attempts(token_ids: Collection[int], *, owner: str) -> None
         "UPDATE tokens_s0 SET generation_attempts = generation_attempts + 1 "
         "WHERE token_id = ANY(%s) AND lease_owner = %s",
         [list(token_ids), owner],
+    )
+
+
+def resume_generation(token_id: int, *, paid_calls: int, prompt: str, fallback_used: bool) -> None:
+    """Have a token wait for calls that its database had forgotten, made with this prompt."""
+    Token.objects.filter(
+        pk=token_id, status__in=[TokenStatus.DETECTED, TokenStatus.GENERATING]
+    ).update(
+        generation_attempts=F("generation_attempts") + paid_calls,
+        prompt=prompt,
+        fallback_used=fallback_used,
+        next_attempt_at=None,
     )
 
 
@@ -290,7 +303,11 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
         )
         SELECT token_id FROM released
     """
-    return {token_id for (token_id,) in _fetch(sql, [as_json(rows), owner, owner])}
+    released = {token_id for (token_id,) in _fetch(sql, [as_json(rows), owner, owner])}
+    for retry in retries:
+        if retry.claim.token_id in released:
+            count_retry(retry.error_class)
+    return released
 
 
 Result = tuple[Claim, dict[str, Any], dict[str, Any]]

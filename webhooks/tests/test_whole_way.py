@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import StringIO
+from pathlib import Path
+from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from pytest_django import Settings
 
+from authors.models import Author
 from authors.tests.factories import AuthorFactory
+from glisk.cid import compute_cid
 from glisk.engine.drain import Drain
 from glisk.tests.pace import hurry
+from glisk.verify.__main__ import main
+from glisk.verify.checks import Check, Verdict, verify
+from glisk.verify.sources import Gateway, Node
 from reveals.tasks import RevealDrain
 from sandbox.accounts import AUTHORS, KEEPER
 from sandbox.chain import DemoChain
@@ -48,10 +58,16 @@ def chain(deployed: DemoChain, settings: Settings) -> DemoChain:
 
 @pytest.mark.usefixtures("quick")
 def test_a_signed_webhook_becomes_a_revealed_token(
-    client: Client, chain: DemoChain, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+    client: Client,
+    chain: DemoChain,
+    vendors: Vendors,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     hurry(monkeypatch.setattr)
-    AuthorFactory.create(wallet_address=AUTHORS[0].address, prompt_text="a fox in the snow")
+    author = AuthorFactory.create(
+        wallet_address=AUTHORS[0].address, prompt_text="a fox in the snow", prompt_is_public=True
+    )
     receipt = chain.wait(chain.mint(1, AUTHORS[0].address, 2))
     block = hex(receipt["blockNumber"])
     wanted = {"fromBlock": block, "toBlock": block, "topics": [BATCH_MINTED_TOPIC]}
@@ -79,3 +95,75 @@ def test_a_signed_webhook_becomes_a_revealed_token(
         assert [step.to_status for step in steps] == [
             "detected", "generating", "uploading", "ready", "revealed",
         ]  # fmt: skip
+    for token in tokens:  # what is noted later is not taken for how the image was made
+        note_uploading = {"to_status": "uploading", "actor": "test"}
+        TokenTransition.objects.create(token=token, from_status="uploading", **note_uploading)
+    check_what_strangers_see(client, chain, vendors, tmp_path)
+    Author.objects.filter(pk=author.pk).update(prompt_is_public=False)
+    bundle = client.get(f"/api/tokens/{tokens[0].pk}/provenance").json()
+    assert "a fox" not in json.dumps(bundle)
+    checks = checks_of(bundle, chain, vendors)
+    assert [check.detail for check in checks if check.verdict != Verdict.HOLDS] == ["it is private"]
+
+
+def checks_of(bundle: Any, chain: DemoChain, vendors: Vendors) -> list[Check]:
+    gateway, node = Gateway(vendors.gateway.url), Node(chain.rpc_url)
+    return list(verify(bundle, gateway=gateway, node=node))
+
+
+def check_what_strangers_see(
+    client: Client, chain: DemoChain, vendors: Vendors, directory: Path
+) -> None:
+    """The provenance of a token holds, and each falsification of it is found and named."""
+    lines = StringIO()
+    call_command("export_provenance", stdout=lines)
+    bundle, other = map(json.loads, lines.getvalue().splitlines())
+    assert client.get(f"/api/tokens/{bundle['token_id']}/provenance").json() == bundle
+    assert bundle["generation"]["prompt"] == "a fox in the snow"
+    checks = checks_of(bundle, chain, vendors)
+    assert {check.verdict for check in checks} == {Verdict.HOLDS}, checks
+    assert len(checks) >= 20
+
+    text = bundle["metadata"]["text"].replace("GLISK", "GLOSS")
+    falsified: dict[str, tuple[dict[str, Any], str]] = {
+        "another image": ({"image": other["image"]}, "The metadata names the image"),
+        "another hash": ({"image.sha256": "00" * 32}, "The image's bytes have the SHA-256"),
+        "another author": ({"author": AUTHORS[1].address}, "The token's author is this wallet"),
+        "another minter": ({"minter": AUTHORS[1].address}, "The mint's minter is this wallet"),
+        "another prompt": ({"generation.prompt": "a dog"}, "The prompt is the one that was bound"),
+        "another model": ({"generation.model": "x/y"}, "The metadata binds the model"),
+        "another seed": ({"generation.seed": 0}, "The metadata binds the seed"),
+        "another prediction": ({"generation.prediction": "x"}, "The metadata binds the prediction"),
+        "another chain": ({"chain_id": 8453}, "The node is of this chain"),
+        "another contract": ({"contract": KEEPER.address}, "The token is revealed"),
+        "another keeper": ({"reveal.keeper": AUTHORS[0].address}, "The reveal is by this keeper"),
+        "another metadata": (
+            {"metadata.text": text, "metadata.cid": compute_cid(text.encode(), version=0)},
+            "The token's URI is this metadata",
+        ),
+        "another token": ({"token_id": other["token_id"]}, "The metadata names the token"),
+        "another mint": (
+            {"mint.transaction": bundle["reveal"]["transaction"]},
+            "The mint is on chain",
+        ),
+        "another time": ({"mint.minted_at": "2020-01-01T00:00:00+00:00"}, "The mint's block has"),
+        "nonsense": ({"mint.minted_at": "soon"}, "All of it can be read"),
+        "another version": ({"version": 2}, "The bundle is whole and of a known version"),
+        "a missing part": ({"reveal": None}, "The bundle is whole and of a known version"),
+    }
+    for name, (changes, what) in falsified.items():
+        changed = copy.deepcopy(bundle)
+        for path, value in changes.items():
+            part, _, key = path.rpartition(".")
+            (changed[part] if part else changed)[key] = value
+        false = [c for c in checks_of(changed, chain, vendors) if c.verdict == Verdict.FALSE]
+        assert any(check.what.startswith(what) for check in false), (name, false)
+
+    good, bad = directory / "good.jsonl", directory / "bad.json"
+    good.write_text(lines.getvalue())
+    bad.write_text(json.dumps(bundle | {"minter": KEEPER.address}))
+    sources = ["--node", chain.rpc_url, "--gateway", vendors.gateway.url]
+    assert main([str(good), *sources, "--contract", bundle["contract"]]) == 0
+    assert main([str(good), *sources, "--contract", KEEPER.address]) == 1
+    assert main([str(bad), *sources]) == 1
+    assert main([str(good), *sources, "--node", "http://127.0.0.1:1"]) == 2

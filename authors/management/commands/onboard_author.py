@@ -46,8 +46,12 @@ prompt is used for tokens that are minted from then on.
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             authors = _from_file(options) if options["file"] else [_from_options(options)]
-        except (OSError, UnicodeDecodeError, UnreadableFile) as error:
-            raise CommandError(f"The file cannot be read: {error}") from None
+        except OSError as error:
+            raise CommandError(f"{error.filename} cannot be read: {error.strerror}.") from None
+        except UnicodeDecodeError:
+            raise CommandError(f"{options['prompt_file']} is no text in UTF-8.") from None
+        except UnreadableFile as error:
+            raise CommandError(f"{options['file']} cannot be read: {error}") from None
         faults: list[str] = []
         lines: list[str] = []
         first_of: dict[str, int] = {}

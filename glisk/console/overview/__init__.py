@@ -36,6 +36,7 @@ class Overview:
     """The state of the system at one moment."""
 
     taken_at: datetime
+    troubles: list[Trouble]  # first, as for people: what is wrong, and what to do
     tokens: list[StateCount]
     error_rate_24h: float
     failures: list[Failures]
@@ -44,13 +45,13 @@ class Overview:
     batches: list[dict[str, Any]]  # see open_batches()
     spend: Spend
     workers: list[Worker]
-    obstacles: list[Trouble]  # those of the troubles that hold whole stages back
     chain: ChainFacts
-    troubles: list[Trouble]
 
     def as_json(self) -> dict[str, Any]:
         """Return it for programs; of the spend the sums in US dollars, by UTC days."""
-        return {**asdict(self), "spend": {name: getattr(self.spend, name) for name in _SPENT}}
+        troubles = [{"title": each.title, **asdict(each)} for each in self.troubles]
+        spend = {name: getattr(self.spend, name) for name in _SPENT}
+        return {**asdict(self), "troubles": troubles, "spend": spend}
 
 
 def take_overview() -> Overview:
@@ -61,7 +62,6 @@ def take_overview() -> Overview:
         "chain": chain_facts(),
         "failures": failures_24h(),
     }
-    obstacles = find_causes()
     return Overview(
         taken_at=database_now(),
         tokens=count_by_state(),
@@ -69,9 +69,19 @@ def take_overview() -> Overview:
         stages=stage_loads(facts["groups"]),
         batches=open_batches(),
         spend=spend_totals(),
-        obstacles=obstacles,
-        troubles=find_troubles(obstacles, **facts),
+        troubles=find_troubles(find_causes(), **facts),
         **facts,
+    )
+
+
+def read_troubles() -> list[Trouble]:
+    """Return what is wrong, the gravest first; about ten queries, each by an index."""
+    return find_troubles(
+        find_causes(),
+        workers=workers(),
+        chain=chain_facts(),
+        groups=groups(),
+        failures=failures_24h(),
     )
 
 

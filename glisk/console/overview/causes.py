@@ -13,13 +13,20 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Max, Q
 
+from glisk.admin.audit import said_by
 from glisk.breaker import BreakerState, headline_for_breaker, name_of_breaker
 from glisk.clock import database_now, read_moment
-from glisk.console.advice import advice_for_breaker, reason_for_breaker
+from glisk.console.advice import (
+    NODE_PROBLEMS,
+    advice_for_breaker,
+    headline_with_problem,
+    problem_of_breaker,
+    reason_for_breaker,
+)
 from glisk.engine.heartbeat import read_alarm
 from glisk.management.base import counted
 from glisk.models import SystemState
-from glisk.pauses import STAGES
+from glisk.pauses import SPEND_GUARD, STAGE_LABELS, STAGES
 from glisk.rate_limit import LimitState
 from glisk.timing import timing
 from reveals.keeper import BLOCKED, EMPTY
@@ -44,20 +51,39 @@ _BREAKERS = {
     "pinata": ("upload",),
     "gateway": ("reveal",),
     "chain": ("reveal",),
+    "signer": ("reveal",),
 }
+
+PAGE, WARN = "page", "warn"  # it needs a person tonight; it can wait
+# Each kind of trouble has a level here, and an entry in docs/runbook.md.
+LEVELS = {
+    "worker": PAGE,
+    "chain": PAGE,
+    "keeper": PAGE,
+    "breaker": PAGE,
+    "tokens": PAGE,  # without progress, and nobody knows why
+    "pause": WARN,  # somebody wanted it so, or the daily cap
+    "limit": WARN,
+    "alarm": WARN,
+    "held": WARN,
+    "failed": WARN,
+    "webhook": WARN,
+}
+# No mint waits for these.
+_BREAKERS_THAT_CAN_WAIT = {"opensea", "replicate_listing", "selfhosted"}
 
 
 @dataclass(frozen=True)
 class Trouble:
     """One fault; `tokens` wait for it, in `stages`, or have failed by it. `url` lists them.
 
-    `kind`: worker, chain, pause, breaker, limit, keeper, alarm, tokens (no progress), held, failed,
-    webhook. `name`: what it is about, in a word.
+    `kind`: one of LEVELS. `name`: what it is about, in a word. `level`: PAGE or WARN; that of the
+    kind, unless it is given.
     """
 
     kind: str
     name: str
-    headline: str
+    headline: str  # what stands still, and why: `Uploads paused: Pinata refuses our key`
     reason: str = ""
     advice: str = ""
     since: datetime | None = None
@@ -65,11 +91,30 @@ class Trouble:
     stages: tuple[str, ...] = ()
     tokens: int = 0
     url: str = ""
+    level: str = ""
+    # Of a breaker or a pause: what is wrong, and the breakers or the stage that a person may reset.
+    problem: str = ""
+    subjects: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        can_wait = self.kind == "breaker" and self.name in _BREAKERS_THAT_CAN_WAIT
+        known = WARN if can_wait else LEVELS[self.kind]
+        object.__setattr__(self, "level", self.level or known)
 
     @property
-    def keeps_waiting(self) -> bool:
-        """Whether the headline leaves out that tokens wait for it."""
-        return self.kind not in ("tokens", "held", "failed") and self.tokens > 0
+    def title(self) -> str:
+        """The headline with the number of tokens that wait, if it does not name them already."""
+        if not self.tokens or self.kind in ("tokens", "held", "failed"):
+            return self.headline
+        waits = "waits" if self.tokens == 1 else "wait"
+        return f"{self.headline} · {counted(self.tokens, 'token')} {waits}"
+
+    @property
+    def remedy(self) -> str:
+        """The control that ends it at once, if there is one (console.controls)."""
+        return {"breaker": "reset_breaker", "pause": "resume"}.get(
+            self.kind if self.subjects else "", ""
+        )
 
 
 def find_causes() -> list[Trouble]:
@@ -89,7 +134,19 @@ def find_causes() -> list[Trouble]:
     if capped := cap_reason():
         last = ImageGenerationJob.objects.aggregate(last=Max("created_at"))["last"]
         midnight = database_now() + timedelta(seconds=seconds_until_midnight())
-        found.append(_paused("generation", capped, since=last or database_now(), retry_at=midnight))
+        found.append(
+            Trouble(
+                "pause",
+                "daily_cap",
+                f"{STAGE_LABELS['generation']} paused: the daily cap is reached",
+                capped,
+                "It goes on at midnight UTC, or after you raise DAILY_SPEND_CAP_USD and restart "
+                "the workers.",
+                since=last or database_now(),
+                retry_at=midnight,
+                stages=("generation",),
+            )
+        )
     return found
 
 
@@ -105,27 +162,67 @@ def _times(row: SystemState) -> dict[str, Any]:
 
 
 def _pause(stage: str, row: SystemState) -> Trouble:
-    return _paused(stage, str(row.state_value.get("reason", "")), **_times(row))
-
-
-def _paused(stage: str, reason: str, **times: Any) -> Trouble:
     stages = (stage,) if stage in STAGES else ()
-    headline = f"{stage.capitalize()} is paused"
-    return Trouble("pause", stage, headline, reason, stages=stages, **times)
+    headline = f"{STAGE_LABELS.get(stage, stage.capitalize())} paused"
+    actor = str(row.state_value.get("actor") or "")
+    if actor:
+        headline += f" by {said_by(actor)}"
+    return Trouble(
+        "pause",
+        stage,
+        headline,
+        str(row.state_value.get("reason", "")),
+        stages=stages,
+        subjects=stages,
+        level=PAGE if actor == SPEND_GUARD else WARN,
+        **_times(row),
+    )
 
 
 def _breaker(vendor: str, row: SystemState) -> Trouble | None:
     breaker = BreakerState.parse(row.state_value)
     if breaker.state != "open":
         return None
+    problem = problem_of_breaker(vendor, breaker)
     return Trouble(
         "breaker",
         vendor,
-        headline_for_breaker(vendor),
+        headline_with_problem([headline_for_breaker(vendor)], problem),
         reason_for_breaker(vendor, breaker.reason),
         advice_for_breaker(vendor, breaker),
         stages=_BREAKERS.get(vendor, ()),
+        problem=problem,
+        subjects=(vendor,),
         **_times(row),
+    )
+
+
+def one_for_one_cause(causes: Iterable[Trouble]) -> list[Trouble]:
+    """Return the causes, the open breakers of which the same is wrong as one.
+
+    A dead node opens two, in any order. Its name is always the same: alerts begin and end by it.
+    """
+    told: dict[str, Trouble] = {}
+    for found in causes:
+        cause = replace(found, name="rpc") if found.problem in NODE_PROBLEMS else found
+        key = cause.problem or f"{cause.kind}:{cause.name}"
+        first = told.get(key)
+        told[key] = cause if first is None else _merged(first, cause)
+    return list(told.values())
+
+
+def _merged(one: Trouble, other: Trouble) -> Trouble:
+    first, second = sorted((one, other), key=lambda cause: "chain" in cause.subjects)
+    subjects = (*first.subjects, *second.subjects)
+    effects = [headline_for_breaker(name) for name in subjects]
+    return replace(
+        first,
+        headline=headline_with_problem(effects, first.problem),
+        since=min(filter(None, (first.since, second.since)), default=None),
+        retry_at=min(filter(None, (first.retry_at, second.retry_at)), default=None),
+        stages=tuple(dict.fromkeys((*first.stages, *second.stages))),
+        subjects=subjects,
+        level=PAGE if PAGE in (first.level, second.level) else WARN,
     )
 
 
@@ -135,7 +232,7 @@ def _keeper(_: str, row: SystemState) -> Trouble | None:
         return None
     value = {"state": "open", "reason": str(row.state_value.get("reason", ""))}
     told = _breaker("chain", SystemState(state_value=value, updated_at=row.updated_at))
-    return told and replace(told, kind=KEEPER_KEY, name=KEEPER_KEY)
+    return told and replace(told, kind=KEEPER_KEY, name=KEEPER_KEY, problem="", subjects=())
 
 
 def _limit(vendor: str, row: SystemState) -> Trouble | None:

@@ -25,14 +25,17 @@ from glisk.breaker import headline_for_breaker
 from glisk.clock import database_now
 from glisk.console.overview import stages, system
 from glisk.console.overview.causes import (
+    PAGE,
     Trouble,
     find_causes,
     has_open_breaker,
     missing_webhooks,
+    one_for_one_cause,
 )
 from glisk.console.overview.stages import HELD, LOOKUP, QUEUE, SENT, WORKING, Group
 from glisk.console.overview.system import ChainFacts, Worker
 from glisk.management.base import counted
+from glisk.pauses import STAGE_LABELS
 from reveals.models import RevealTransaction
 from tokens.admin.filters import failed_url
 from tokens.admin.summary import advice_for_class, advice_for_waiting
@@ -89,12 +92,15 @@ def find_troubles(
     """Return the troubles by what was read, the gravest first; three queries more at most."""
     waiting = [group for group in groups if group.cause != HELD]
     oldest = {group.stage: group.oldest_at for group in reversed(waiting)}
-    causes = [*_missing_workers(workers, oldest), *_unread_chain(chain, causes), *causes]
+    missing = list(_missing_workers(workers, oldest))
+    if not any(cause.name == "worker" for cause in missing):  # nobody reads the chain, of course
+        missing += _unread_chain(chain, causes)
+    causes = [*missing, *one_for_one_cause(causes)]
     told = [
         replace(cause, tokens=sum(g.number for g in waiting if g.stage in cause.stages))
         for cause in causes
     ]
-    return [
+    found = [
         # A limit is met all the time; it is a trouble while somebody waits for it.
         *(cause for cause in told if cause.tokens or cause.kind != "limit"),
         *_without_progress(waiting, causes),
@@ -102,6 +108,7 @@ def find_troubles(
         *_failed(failures),
         *filter(None, [missing_webhooks()]),
     ]
+    return sorted(found, key=lambda trouble: trouble.level != PAGE)
 
 
 def troubles_of(token: Token) -> list[Trouble]:
@@ -130,8 +137,8 @@ def _missing_workers(
             "worker",
             "worker",
             "No worker is alive",
-            advice="Start one: make worker, which is manage.py qcluster. If it ends at once, its "
-            "last lines say why. Nothing is lost meanwhile.",
+            advice="Start one: make worker (manage.py qcluster). If it ends at once, its last "
+            "lines say why. Nothing is lost meanwhile.",
             since=max((worker.beat_at for worker in workers), default=None),
             stages=tuple(stages.STAGES),
         )
@@ -142,7 +149,7 @@ def _missing_workers(
             yield Trouble(
                 "worker",
                 stage,
-                f"No living worker does the {stage}",
+                f"{STAGE_LABELS[stage]} stopped: no worker does it",
                 advice=f"Set {_SWITCHES[stage]}=true where a worker is to do it, and restart it. "
                 "If it is set, that worker's log says why it does not begin.",
                 since=since,
@@ -155,9 +162,8 @@ def _unread_chain(chain: ChainFacts, causes: Iterable[Trouble]) -> Iterator[Trou
         yield Trouble(
             "chain",
             "chain",
-            headline_for_breaker("rpc"),
-            advice="A worker does it every POLL_INTERVAL_SECONDS: is one alive, and what does its "
-            "log say?",
+            f"{headline_for_breaker('rpc')}: no worker looks at the chain",
+            advice="A worker does it every POLL_INTERVAL_SECONDS: read its log.",
             since=chain.read_at,
         )
 

@@ -7,7 +7,7 @@
   const boxes = document.getElementById("way-list");
   const signal = document.getElementById("signal");
   const older = document.getElementById("older");
-  const LINKS = [["metadata_url", "Metadata"], ["transaction_url", "Reveal"], ["explorer_url", "Token"]];
+  const LINKS = [["metadata_url", "Metadata"], ["transaction_url", "Reveal"], ["explorer_url", "Token"], ["provenance_url", "Verify"]];
 
   const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);
   const byToken = (list) => new Map([...list.children].map((item) => [Number(item.dataset.token), item]));

@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
+from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, counted
@@ -23,24 +24,32 @@ examples:
   manage.py reconcile_reveals --token-ids 42 43
 
 Harmless at any time, beside the worker as well.
-exit status: 0 all agrees now, 1 the node does not answer or the options make no sense, 2 somebody
+exit status: 0 all agrees now, 1 nothing was compared: no such ready token, or no node; 2 somebody
 revealed tokens with a URI that is not ours.
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--token-ids", type=token_ids, nargs="+", help="Only these.")
+        parser.add_argument("--dry-run", action="store_true", help="Say it, change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        chosen = options["token_ids"]
+        chosen, dry_run = options["token_ids"], options["dry_run"]
         wanted = None if chosen is None else sorted({i for part in chosen for i in part})
         try:
             chain = ChainClient.from_settings()
             if wanted is None:
-                self._tell(compare_transactions(chain, actor=ACTOR), "transaction")
-            found = reconcile_reveals(chain, actor=ACTOR, token_ids=wanted)
+                compared = compare_transactions(chain, actor=ACTOR, dry_run=dry_run)
+                self._tell(compared, "transaction")
+            found = reconcile_reveals(chain, actor=ACTOR, token_ids=wanted, dry_run=dry_run)
         except ProviderError as error:
             raise CommandError(f"The chain could not be read: {error}") from error
         self._tell({f"#{token_id}": what for token_id, what in found.items()}, "ready token")
+        if dry_run:
+            self.stdout.write("Dry run: this is what would be noted; nothing is changed.")
+        if left := sorted(set(wanted or ()) - found.keys()):
+            self.stdout.write(f"Not ready, and not compared: {ranged(left)}.")
+        if wanted and not found:
+            raise CommandError("None of these tokens is ready: nothing was compared.")
         if Found.FOREIGN in found.values():
             raise CommandError(
                 "Foreign URIs cannot be changed: find out who else holds KEEPER_ROLE.",

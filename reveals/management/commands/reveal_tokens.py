@@ -1,5 +1,9 @@
-"""Has ready tokens revealed now; shows the batches, the gas and the cost before it asks."""
+"""Has ready tokens revealed now, waits for it, and does it itself where no worker lives."""
 
+import signal
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
@@ -7,29 +11,30 @@ from django.core.management.base import CommandError, CommandParser
 from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
 from glisk.clients.ipfs import GatewayClient
-from glisk.engine.heartbeat import stages_alive
+from glisk.engine.process import Flag
 from glisk.errors import ProviderError
-from glisk.management.base import ExplainedCommand, confirm, counted
-from glisk.pauses import list_pauses
+from glisk.management.base import ExplainedCommand, at_least, confirm, counted
 from reveals.by_hand import RevealPlan, preview_reveal, request_reveal
-from reveals.keeper import GasPriceTooHighError, keeper_address
+from reveals.keeper import GasPriceTooHighError, can_sign, keeper_address
+from reveals.until_revealed import Progress, wait_until_revealed
 from tokens.management.repairing import SKIPPED, token_ids
+from tokens.registry import in_flight
 
 ACTOR = "reveal_tokens"
-NO_WORKER = 3
 
 
 class Command(ExplainedCommand):
-    help = "Has ready tokens revealed now, through the worker and its gate."
+    help = "Has ready tokens revealed now, and waits for it; does it itself if no worker lives."
     examples = """\
 examples:
-  manage.py reveal_tokens --token-ids 3,7,20-25           (shows the cost, then asks)
+  manage.py reveal_tokens --token-ids 3,7,20-25           (shows the cost, asks, waits)
   manage.py reveal_tokens --token-ids 42-60 --dry-run      (shows it and sends nothing)
-  manage.py reveal_tokens --all-ready --yes                (for scripts)
+  manage.py reveal_tokens --all-ready --yes --timeout 600  (for scripts)
 
-The worker sends them: it has the only sequence of the keeper's nonces.
-exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with the reason,
-3 requested, but no living worker reveals.
+The worker sends them, since the keeper has one sequence of nonces. Where no worker lives, this
+command runs the worker's part under the worker's slot; that needs the keeper's key.
+Ctrl-C is safe at any time: what is signed is stored, and a worker or this command goes on with it.
+exit status: 0 all are revealed, 1 none is, 2 some are, with the reasons.
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -38,6 +43,13 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
         chosen.add_argument("--all-ready", action="store_true", help="Everything that is ready.")
         parser.add_argument("--dry-run", action="store_true", help="Only show what would be done.")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
+        parser.add_argument(
+            "--timeout",
+            type=at_least(0),
+            default=300,
+            metavar="SECONDS",
+            help="Wait so long at most (300); 0 only asks the worker. The request stays.",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not keeper_address():
@@ -47,33 +59,54 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             token_ids=wanted, all_ready=options["all_ready"], actor=ACTOR, dry_run=True
         )
         if not planned:
-            self.stdout.write("No token is ready.")
-            return
+            raise CommandError("No token is ready.")
+        under_way = in_flight(result.token_id for result in planned)
         plan = self._preview([result.token_id for result in planned if result.done])
         self._show(plan)
-        left_out = [(result.token_id, result.message) for result in planned if not result.done]
-        left_out += [(refusal.token_id, refusal.reason) for refusal in plan.refused]
-        for token_id, reason in sorted(left_out):
-            self.stdout.write(f"token {token_id} is left out: {reason}")
-        going = plan.token_ids
-        if going and not options["dry_run"]:
-            question = f"To be revealed: {counted(len(going), 'token')}, which can never be undone."
-            confirm(question, yes=options["yes"])
-            results = request_reveal(token_ids=going, actor=ACTOR)
-            left_out += [(r.token_id, r.message) for r in results if not r.done]
-            done = sum(result.done for result in results)
-            alive = "reveal" in stages_alive()
-            when = _when() if alive else ""
-            self.stdout.write(f"Requested: {counted(done, 'token')}. {when}".rstrip())
-            if done and not alive:
-                raise CommandError(
-                    "No living worker does the reveal: they go when one starts (make worker) with "
-                    "ENABLE_REVEAL_WORKER=true.",
-                    returncode=NO_WORKER,
-                )
-        if left_out:
-            status = SKIPPED if going else 1
-            raise CommandError("Not every token goes; see above.", returncode=status)
+        skipped = {r.token_id: r.message for r in planned if not r.done}
+        skipped |= {refusal.token_id: refusal.reason for refusal in plan.refused}
+        going = [*plan.token_ids, *under_way]
+        if options["dry_run"] or not going:
+            self._sum_up([], skipped, plan.token_ids)
+            return
+        if plan.token_ids:
+            count = counted(len(plan.token_ids), "token")
+            confirm(f"To be revealed: {count}, which can never be undone.", yes=options["yes"])
+            results = request_reveal(token_ids=plan.token_ids, actor=ACTOR)
+            skipped |= {r.token_id: r.message for r in results if not r.done}
+            self.stdout.write(f"Requested: {counted(sum(r.done for r in results), 'token')}.")
+        found = self._wait(going, options["timeout"])
+        self._sum_up(found, {i: why for i, why in skipped.items() if i not in going}, [])
+
+    def _wait(self, going: Collection[int], timeout_seconds: float) -> Sequence[Progress]:
+        with _stopped_by_signals(self._tell) as stop:
+            return wait_until_revealed(
+                going,
+                timeout_seconds=timeout_seconds,
+                can_sign=can_sign(),
+                stop=stop,
+                tell=self._tell,
+            )
+
+    def _tell(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+    def _sum_up(
+        self, found: Sequence[Progress], skipped: Mapping[int, str], would_go: Collection[int]
+    ) -> None:
+        """Write a line per token that has an outcome; raise unless all is well."""
+        lines = {token_id: f"skipped: {reason}" for token_id, reason in skipped.items()}
+        lines |= {each.token_id: _outcome(each) for each in found}
+        for token_id in sorted(lines):
+            self.stdout.write(f"token {token_id}: {lines[token_id]}")
+        done = [each for each in found if each.revealed]
+        if would_go and skipped:
+            raise CommandError("Some tokens would be skipped; see above.", returncode=SKIPPED)
+        if not done and not would_go:
+            raise CommandError("No token was revealed; see above.")
+        if len(done) < len(lines):
+            raise CommandError("Some tokens were skipped; see above.", returncode=SKIPPED)
 
     def _preview(self, ready: list[int]) -> RevealPlan:
         try:
@@ -110,11 +143,42 @@ exit status: 0 requested, 1 nothing was done, 2 some tokens were left out, with 
             )
 
 
-def _when() -> str:
-    paused = next((pause for pause in list_pauses() if pause.stage == "reveal"), None)
-    if paused is None:
-        return "The worker reveals them now."
-    return f"Reveals are paused by {paused.actor} ({paused.reason}): they go when that is over."
+def _outcome(each: Progress) -> str:
+    if each.revealed:
+        block = f" in block {each.block_number}" if each.block_number is not None else ""
+        return f"revealed by {each.tx_hash or 'somebody else'}{block}"
+    sent = f" (transaction {each.tx_hash})" if each.tx_hash else ""
+    return f"{'not revealed yet' if each.waits else 'skipped'}: {each.reason}{sent}"
+
+
+@contextmanager
+def _stopped_by_signals(tell: Callable[[str], None]) -> Iterator[Flag]:
+    """Yield a flag that Ctrl-C sets: work ends in order; a second Ctrl-C ends it at once."""
+    stop, interrupted = Flag(), Flag()
+    handlers: dict[int, Any] = {}
+
+    def end_in_order(*_: object) -> None:
+        interrupted.set()
+        stop.set()
+        restore()
+
+    def restore() -> None:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            handlers[number] = signal.signal(number, end_in_order)
+    try:
+        yield stop
+    finally:
+        restore()
+        if interrupted.is_set():
+            tell(
+                "Interrupted: what is signed is stored, and goes on with a worker or this command."
+            )
+        stop.close()
+        interrupted.close()
 
 
 def _ether(wei: int) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
-from glisk.management.base import ExplainedCommand, at_least, progress_bar
+from glisk.management.base import ExplainedCommand, at_least, counted, progress_bar
 from tokens.recovery.drift import ADVICE, DriftReport, check_drift
 
 DRIFT = 2
@@ -44,12 +44,16 @@ exit status:
             "adopted ones whose reveal a reorg took back.",
         )
 
+        parser.add_argument(
+            "--dry-run", action="store_true", help="With --repair: look only, mend nothing."
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         reader = ChainClient.from_settings()
         with progress_bar("token") as on_progress:
             report = check_drift(
                 reader,
-                repair=options["repair"],
+                repair=options["repair"] and not options["dry_run"],
                 since_id=options["from_id"],
                 on_progress=on_progress,
             )
@@ -59,9 +63,10 @@ exit status:
 
     def _write(self, report: DriftReport) -> None:
         proof = "cover them exactly" if report.tiled else "do NOT cover them exactly"
+        given_out = counted(report.next_token_id - 1, "token")
         self.stdout.write(
-            f"The contract has given out {report.next_token_id - 1} tokens; the mint events "
-            f"{proof}. {report.tokens_checked} tokens compared."
+            f"The contract has given out {given_out}; the mint events {proof}. "
+            f"{counted(report.tokens_checked, 'token')} compared."
         )
         for kind, count in sorted(report.counts.items()):
             self.stdout.write(f"\n{kind}: {count}")

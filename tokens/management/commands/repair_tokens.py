@@ -48,8 +48,12 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
     def handle(self, *args: Any, **options: Any) -> None:
         action, wanted = options["action"], options["token_ids"]
         if action in _NEED_A_REASON and not options["reason"].strip():
-            raise CommandError(f"Say why, for the timeline: --reason is needed to {action}.")
+            if not options["dry_run"]:
+                raise CommandError(f"Say why, for the timeline: --reason is needed to {action}.")
+            options["reason"] = "dry run"  # it is written nowhere
         if action == "recheck":
-            self.summarise(recheck_tokens(token_ids=wanted, actor=self.actor))
+            dry_run = options["dry_run"]
+            results = recheck_tokens(token_ids=wanted, actor=self.actor, dry_run=dry_run)
+            self.summarise(results, dry_run=dry_run)
         else:
             self.carry_out(_SERVICES[action], wanted, options)

@@ -49,6 +49,8 @@ def test_what_agrees_is_left_as_it_is() -> None:
 
 def test_what_others_revealed_is_adopted_once(known: DemoChain) -> None:
     reveal(known, 1)
+    assert "Adopted" in recheck_tokens(token_ids=[1], actor=ACTOR, dry_run=True)[0].message
+    assert Token.objects.get(pk=1).status == TokenStatus.DETECTED
     assert "Adopted" in recheck(1)[0].message
     token = Token.objects.get(pk=1)
     assert (token.status, token.token_uri) == (TokenStatus.REVEALED, URI)

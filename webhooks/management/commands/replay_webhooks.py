@@ -7,7 +7,7 @@ from typing import Any
 from django.core.management.base import CommandError, CommandParser
 from tqdm import tqdm
 
-from glisk.management.base import ExplainedCommand
+from glisk.management.base import ExplainedCommand, counted
 from webhooks.inbox import UNFINISHED, EventNotProcessedError, replay_event
 from webhooks.models import WebhookEvent
 
@@ -58,7 +58,7 @@ exit status:
         if options["dry_run"]:
             for _, event_id, status in keys:
                 self.stdout.write(f"{event_id}  {status}")
-            self.stdout.write(f"{len(keys)} events would be processed again.")
+            self.stdout.write(f"{counted(len(keys), 'event')} would be processed again.")
             return
         created, failed = 0, []
         for pk, event_id, _ in tqdm(keys, unit="event", disable=None):

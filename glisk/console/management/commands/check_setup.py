@@ -7,6 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.conf import settings
+from django.core.checks import WARNING
 from django.core.management.base import CommandError
 from django.db import DatabaseError, InterfaceError
 
@@ -14,7 +15,10 @@ from glisk.clients.chain import ChainClient
 from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.clients.selfhosted import SelfhostedClient
+from glisk.clients.signers.kms import KmsSigner
 from glisk.clock import database_clock, database_now
+from glisk.config.checks import check_deployment
+from glisk.console.alerts.targets import not_understood, targets
 from glisk.engine.heartbeat import ClockSkew, machine_skew
 from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, explain_database_error
@@ -42,7 +46,7 @@ to do about it.
 
     def handle(self, *args: Any, **options: Any) -> None:
         wrong = 0
-        for subject, ask in _QUESTIONS.items():  # one that fails hides no other
+        for subject, ask in QUESTIONS.items():  # one that fails hides no other
             is_well, text = _answer(ask)
             self.stdout.write(f"{'ok' if is_well else 'WRONG':<6} {subject:<11} {text}")
             wrong += not is_well
@@ -64,6 +68,14 @@ def _answer(ask: Callable[[], str]) -> tuple[bool, str]:
         if (sentence := explain_database_error(error)) is None:
             raise
         return False, sentence
+
+
+def _settings() -> str:
+    """Tell what `check --deploy` finds of ours; what is senseless has ended the start already."""
+    found = [message for message in check_deployment(None) if message.level >= WARNING]
+    if found:
+        raise NotWellError(" ".join(f"{message.msg} {message.hint}" for message in found))
+    return "fit together"
 
 
 def _chain() -> str:
@@ -103,7 +115,12 @@ def _keeper() -> str:
 
 
 def _keeper_key() -> str:
-    """Tell whether this process, which signs nothing, could read the keeper's private key."""
+    """Tell whether this process, which signs nothing, could read the keeper's private key.
+
+    A key in KMS is read by nobody; is it the keeper's?
+    """
+    if settings.KEEPER_KMS_KEY_ID:
+        return _kms_key()
     if not settings.KEEPER_KEY_IN_REACH:
         return "only the worker can read it"
     if not settings.IS_REAL_NETWORK:
@@ -113,6 +130,13 @@ def _keeper_key() -> str:
         "KEEPER_PRIVATE_KEY_FILE, a file that only the worker's user can read, and leave "
         "KEEPER_PRIVATE_KEY empty."
     )
+
+
+def _kms_key() -> str:
+    address = KmsSigner(settings.KEEPER_KMS_KEY_ID, address="").fetch_address()
+    if address != settings.KEEPER_ADDRESS:
+        raise NotWellError(f"The address of the KMS key is {address}: set KEEPER_ADDRESS to it.")
+    return f"AWS KMS has it, and its address is {address}"
 
 
 def _replicate() -> str:
@@ -171,7 +195,21 @@ def _gateway() -> str:
     return f"serves {cid}"
 
 
-_QUESTIONS: dict[str, Callable[[], str]] = {
+def _alerts() -> str:
+    """Ask apprise whether it understands the targets; nothing is sent."""
+    if faulty := not_understood():
+        raise NotWellError(
+            f"{', '.join(faulty)}: apprise does not understand this. Its forms: "
+            "https://github.com/caronc/apprise/wiki."
+        )
+    if not targets():
+        return "not set up: nobody is told what goes wrong (ALERT_URLS)"
+    names = ", ".join(target.label for target in targets())
+    return f"{names}; manage.py send_test_alert tries them"
+
+
+QUESTIONS: dict[str, Callable[[], str]] = {
+    "settings": _settings,
     "chain": _chain,
     "logs": _logs,
     "keeper": _keeper,
@@ -183,4 +221,5 @@ _QUESTIONS: dict[str, Callable[[], str]] = {
     "selfhosted": _selfhosted,
     "pinata": _pinata,
     "gateway": _gateway,
+    "alerts": _alerts,
 }

@@ -7,7 +7,7 @@ from django.contrib.auth.models import User
 from django.core.management.base import CommandError, CommandParser
 from knox.models import AuthToken
 
-from glisk.management.base import ExplainedCommand
+from glisk.management.base import ExplainedCommand, at_least, counted
 
 
 class Command(ExplainedCommand):
@@ -21,10 +21,13 @@ The token may do what the user may do (manage.py create_roles --give USER ROLE).
 only: the database holds a digest. The admin lists the tokens of all users and revokes them.
 """
     requires_migrations_checks = True
+    dry_run_takes_back = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("user", help="The user's name.")
-        parser.add_argument("--days", type=int, default=90, help="Days it is valid (default 90).")
+        parser.add_argument(
+            "--days", type=at_least(1), default=90, help="Days it is valid (default 90)."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         user = User.objects.filter(username=options["user"], is_active=True).first()
@@ -32,8 +35,11 @@ only: the database holds a digest. The admin lists the tokens of all users and r
             raise CommandError(f"There is no active user {options['user']}.")
         if not user.is_staff:
             raise CommandError(f"{user.get_username()} is no member of the staff.")
-        if not 1 <= options["days"] <= 3650:
+        if options["days"] > 3650:
             raise CommandError("--days must be 1 to 3650.")
         _, token = AuthToken.objects.create(user, expiry=timedelta(days=options["days"]))
-        self.stderr.write(f"Valid for {options['days']} days; it is not shown again:")
+        if options["dry_run"]:
+            self.stdout.write(f"{user.get_username()} would get a token.")
+            return
+        self.stderr.write(f"Valid for {counted(options['days'], 'day')}; it is not shown again:")
         self.stdout.write(token)

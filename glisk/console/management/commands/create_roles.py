@@ -24,6 +24,7 @@ A user has one of the roles; giving another one takes the first away. Logins are
 admin or by `manage.py createsuperuser`.
 """
     requires_migrations_checks = True
+    dry_run_takes_back = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
@@ -35,13 +36,12 @@ admin or by `manage.py createsuperuser`.
         given = options["give"]
         if given and given[1] not in names:
             raise CommandError(f"There is no role {given[1]}, only {', '.join(names)}.")
+        if given and not User.objects.filter(username=given[0]).exists():
+            raise CommandError(f"There is no user {given[0]}.")
         for name, permissions, outcome in make_roles():
             self.stdout.write(f"{name:<10} {permissions:>3} permissions, {outcome}")
         if given:
-            try:
-                user = give_role(*given)
-            except User.DoesNotExist:
-                raise CommandError(f"There is no user {given[0]}.") from None
+            user = give_role(*given)
             self.stdout.write(f"{user.get_username()} is {given[1]} now")
             if user.is_superuser:
                 self.stderr.write(

@@ -1,0 +1,277 @@
+"""One list of checks, by the clients and the code that production uses.
+
+`manage.py canary` runs it at a real set-up; the tests run the same list at the emulators. It pays
+for one image, pins two files, and sends no transaction.
+
+The image is a sample of the default author (tokens.pipeline.samples): so the daily cap bounds it,
+the ledger holds it, and a call whose reply is lost is found again by its seed. A sample that was
+not finished, or is less than an hour old, is used again instead of paying twice.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Final, Literal
+
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.db import DatabaseError, InterfaceError
+
+from authors.models import Author
+from glisk.cid import compute_cid
+from glisk.clients.chain import ChainClient, encode_reveal
+from glisk.clients.image_download import inspect_image
+from glisk.clients.ipfs import GatewayClient, PinataClient
+from glisk.clock import database_now
+from glisk.console.advice import explain_refusal
+from glisk.console.management.commands.check_setup import QUESTIONS, NotWellError
+from glisk.errors import ProviderError, TransientError
+from glisk.management.base import explain_database_error
+from reveals.keeper import (
+    MAX_TRANSACTION_GAS,
+    GasPriceTooHighError,
+    choose_fees,
+    configured_ceiling_wei,
+    keeper_address,
+    percentile,
+)
+from tokens.models import PromptSample
+from tokens.models.job import OPEN_SAMPLE_STATUSES, JobService, SampleStatus
+from tokens.pipeline.collect import build_metadata
+from tokens.pipeline.jobs import model_of
+from tokens.pipeline.samples import SampleRefused, make_here, request_sample
+
+ACTOR: Final = "canary"
+# No token has this number; the metadata of the canary shall be nobody's.
+_NO_TOKEN: Final = 0
+_KEPT: Final = timedelta(hours=1)
+_BLOCKS: Final = 10  # what Alchemy's free plan gives the logs of at once
+# A fresh pin reaches a gateway late.
+_GATEWAY_SECONDS: Final = 90.0
+_GATEWAY_AGAIN_SECONDS: Final = 2.0
+
+
+class NotTried(Exception):
+    """A check needs what an earlier one did not bring."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What one check found: `text` says what was seen, or what is wrong and what to do.
+
+    `is_well` is None where it was not tried. `seconds` is how long the answer took.
+    """
+
+    vendor: str
+    subject: str
+    is_well: bool | None
+    text: str
+    seconds: float
+
+
+def sample_to_use() -> PromptSample | None:
+    """Return a sample of the default author that needs no new payment, if there is one."""
+    author = _default_author()
+    if author is None:
+        return None
+    known = author.samples.filter(status__in=OPEN_SAMPLE_STATUSES).first()
+    if known is not None:
+        return known
+    fresh = author.samples.filter(
+        actor=ACTOR,
+        status=SampleStatus.DONE,
+        prompt=settings.DEFAULT_PROMPT.strip(),
+        model=model_of(JobService.REPLICATE),
+        data__isnull=False,
+        completed_at__gte=database_now() - _KEPT,
+    )
+    return fresh.order_by("-completed_at").first()
+
+
+def _default_author() -> Author | None:
+    wallet = settings.GLISK_DEFAULT_AUTHOR_WALLET
+    return Author.objects.filter(wallet_address__iexact=wallet).first()
+
+
+class Canary:
+    """The checks in their order; a later one uses what an earlier one made."""
+
+    def __init__(self) -> None:
+        self.chain = ChainClient.from_settings()
+        self.image = b""
+        self.image_name = self.image_type = ""
+        self.image_cid = self.metadata_cid = ""
+        self.metadata = b""
+        self.pinned: set[str] = set()
+
+    @property
+    def checks(self) -> list[tuple[str, str, Callable[[], str]]]:
+        """Return vendor, subject and check; the questions are those of `check_setup`."""
+        ask = QUESTIONS
+        return [
+            ("chain", "contract", ask["chain"]),
+            ("chain", "logs", self.read_logs),
+            ("chain", "keeper", ask["keeper"]),
+            ("replicate", "token", ask["replicate"]),
+            ("replicate", "listing", ask["listing"]),
+            ("replicate", "callbacks", ask["callbacks"]),
+            ("replicate", "clocks", ask["clocks"]),
+            ("selfhosted", "health", ask["selfhosted"]),
+            ("pinata", "key", ask["pinata"]),
+            ("replicate", "image", self.make_image),
+            ("here", "files", self.compute_cids),
+            ("pinata", "pin image", self.pin_image),
+            ("pinata", "pin metadata", self.pin_metadata),
+            ("gateway", "read image", partial(self.read_back, "image")),
+            ("gateway", "read metadata", partial(self.read_back, "metadata")),
+            ("chain", "reveal", self.simulate_reveal),
+        ]
+
+    def run(self) -> Iterator[Answer]:
+        """Yield the answers one by one: one that fails hides no other."""
+        for vendor, subject, check in self.checks:
+            begun = time.monotonic()
+            is_well, text = _answer(vendor, check)
+            yield Answer(vendor, subject, is_well, text, time.monotonic() - begun)
+
+    # -- the chain ----------------------------------------------------------------------
+
+    def read_logs(self) -> str:
+        head = self.chain.survey().head.number
+        found = self.chain.logs(first=max(0, head - _BLOCKS + 1), last=head)
+        return f"{len(found)} logs of mints and reveals in the last {_BLOCKS} blocks"
+
+    def simulate_reveal(self) -> str:
+        """Have the node try the reveal of the next id, and say what it would cost."""
+        keeper = keeper_address()
+        if not keeper:
+            raise NotWellError("The keeper is not known here: set KEEPER_ADDRESS.")
+        # Where nothing is pinned, the form of the URI is enough.
+        uri = f"ipfs://{self.metadata_cid or compute_cid(b'canary', version=0)}"
+        token_id = self.chain.survey().next_token_id
+        (refusal,) = self.chain.simulate_reveals(keeper=keeper, reveals=[([token_id], [uri])])
+        if refusal is not None:
+            raise refusal
+        history, gas = self.chain.fees_and_gas(
+            keeper=keeper, data=encode_reveal([token_id], [uri]), percentile=percentile()
+        )
+        try:
+            fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+        except GasPriceTooHighError as error:
+            raise NotWellError(str(error)) from error
+        limit = min(int(gas * settings.REVEAL_GAS_BUFFER), MAX_TRANSACTION_GAS)
+        price = history.next_base_fee_per_gas_wei + fees.max_priority_fee_per_gas_wei
+        return (
+            f"the reveal of #{token_id} would work: {gas:,} gas (limit {limit:,}) at "
+            f"{price / 1e9:g} gwei, about {gas * price / 1e18:.8f} ETH; nothing was sent"
+        )
+
+    # -- the image ----------------------------------------------------------------------
+
+    def make_image(self) -> str:
+        author, known = _default_author(), sample_to_use()
+        if author is None:
+            raise NotWellError("There is no default author: run `manage.py migrate`.")
+        try:
+            sample = known or request_sample(
+                author=author, prompt=settings.DEFAULT_PROMPT, actor=ACTOR
+            )
+        except SampleRefused as error:
+            raise NotWellError(str(error)) from error
+        except ValidationError as error:
+            said = " ".join(error.messages)
+            raise NotWellError(f"DEFAULT_PROMPT cannot be a prompt: {said}") from error
+        sample = make_here(sample, timeout_seconds=settings.GENERATION_TIMEOUT_SECONDS)
+        if sample.status != SampleStatus.DONE or sample.data is None:
+            raise NotWellError(
+                f"{sample.error or 'No outcome yet.'} Run the canary again: a call that may be "
+                "paid is looked for, and not made a second time."
+            )
+        self.image, self.image_type = bytes(sample.data), sample.mime_type
+        paid = f"paid {sample.cost_usd:f} USD" if sample.cost_usd is not None else "paid nothing"
+        if known is not None:
+            minutes = (database_now() - sample.created_at).total_seconds() / 60
+            paid = f"asked for {minutes:.0f} min ago, nothing new was paid"
+        return f"prediction {sample.external_id} by {sample.model}: {paid}"
+
+    def compute_cids(self) -> str:
+        """Check the picture as the pipeline does, and name both files."""
+        if not self.image:
+            raise NotTried("the image")
+        facts = inspect_image(self.image, max_bytes=settings.IMAGE_MAX_BYTES)
+        self.image_name = f"canary.{facts.format}"
+        self.image_cid = compute_cid(self.image, version=1 if settings.IMAGE_CID_VERSION else 0)
+        self.metadata = build_metadata(
+            token_id=_NO_TOKEN,
+            image_cid=self.image_cid,
+            twitter_handle=None,
+            farcaster_handle=None,
+            model=model_of(JobService.REPLICATE),
+        ).encode()
+        version: Literal[0, 1] = 1 if settings.METADATA_CID_VERSION else 0
+        self.metadata_cid = compute_cid(self.metadata, version=version)
+        return (
+            f"{facts.width} x {facts.height} {facts.format}, {facts.size_bytes:,} bytes; image "
+            f"{self.image_cid}, metadata {self.metadata_cid}"
+        )
+
+    # -- IPFS ---------------------------------------------------------------------------
+
+    def pin_image(self) -> str:
+        return self._pin(self.image, self.image_cid, self.image_name, self.image_type)
+
+    def pin_metadata(self) -> str:
+        return self._pin(self.metadata, self.metadata_cid, "canary.json", "application/json")
+
+    def _pin(self, data: bytes, cid: str, name: str, content_type: str) -> str:
+        if not cid:
+            raise NotTried("the file")
+        answered = PinataClient().pin_file(
+            data=data,
+            name=name,
+            keyvalues={"season": str(settings.SEASON), "canary": "true"},
+            cid_version=0 if cid.startswith("Qm") else 1,
+            content_type=content_type,
+        )
+        if answered != cid:
+            raise NotWellError(
+                f"Pinata answered {answered}, and the CID is {cid}: no token would be revealed. "
+                "Look at the pinned file, and ask Pinata."
+            )
+        self.pinned.add(cid)
+        return f"{len(data):,} bytes pinned under the CID that was computed here"
+
+    def read_back(self, what: str) -> str:
+        """Read a file at the gateway until it has it: the hash of its bytes is the proof."""
+        cid = self.image_cid if what == "image" else self.metadata_cid
+        if cid not in self.pinned:
+            raise NotTried("the pinned file")
+        gateway, ends = GatewayClient(), time.monotonic() + _GATEWAY_SECONDS
+        while True:
+            try:
+                read = gateway.fetch_verified(cid, max_bytes=settings.IMAGE_MAX_BYTES)
+            except TransientError:
+                if time.monotonic() >= ends:
+                    raise
+                time.sleep(_GATEWAY_AGAIN_SECONDS)
+                continue
+            return f"the same {len(read):,} bytes came back"
+
+
+def _answer(vendor: str, check: Callable[[], str]) -> tuple[bool | None, str]:
+    try:
+        return True, check()
+    except NotTried as error:
+        return None, f"not tried: it needs {error}"
+    except NotWellError as error:
+        return False, str(error)
+    except ProviderError as error:
+        return False, explain_refusal(vendor, error)
+    except (DatabaseError, InterfaceError) as error:
+        if (sentence := explain_database_error(error)) is None:
+            raise
+        return False, sentence

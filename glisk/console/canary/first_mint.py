@@ -1,0 +1,172 @@
+"""`canary --send`: one token is minted on a test network, and followed until it is revealed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from django.conf import settings
+from django.core.management.base import CommandError
+
+from glisk.clients.chain import ChainClient, RevertError
+from glisk.clients.chain.codec import read_number, word
+from glisk.clients.ipfs import GatewayClient
+from glisk.config.development_accounts import SECP256K1_ORDER, address_of, is_development_key
+from glisk.console.canary.checks import Answer
+from glisk.engine.heartbeat import stages_alive
+from glisk.errors import ProviderError
+from glisk.logging.redaction import register_secret
+from tokens.models import Token, TokenTransition
+from tokens.states import TokenStatus
+
+MAINNET: Final = 8453
+_MINT, _PRICE = "0x40c10f19", "0x6817c76c"  # mint(address,uint256), mintPrice()
+_LOOK_SECONDS: Final = 0.5
+_MAX_BYTES: Final = 100_000
+
+
+class MintFailed(Exception):
+    """The way of the token ended; the text says where, and what to do."""
+
+
+def payer_from(path: Path | None) -> str:
+    """Read the private key of the account that pays for the mint; raise CommandError."""
+    if settings.CHAIN_ID == MAINNET:
+        raise CommandError(
+            "--send mints a real token, and this is Base mainnet: use BASE_SEPOLIA for it. "
+            "Nothing was done."
+        )
+    if path is None:
+        raise CommandError("--send needs --account-key-file. Nothing was done.")
+    try:
+        key = path.read_text(encoding="ascii").strip()
+        value = int(key, 16)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"{path} holds no private key in hex. Nothing was done.") from error
+    if not 0 < value < SECP256K1_ORDER:
+        raise CommandError(f"{path} holds no private key in hex. Nothing was done.")
+    key = f"0x{value:064x}"
+    if settings.IS_REAL_NETWORK and is_development_key(key):
+        raise CommandError(
+            "Everybody knows this key (of a local test node): use an account of your own. "
+            "Nothing was done."
+        )
+    register_secret(key)
+    return key
+
+
+def mint_and_follow(key: str, *, timeout_seconds: float) -> Iterator[Answer]:
+    """Yield what each step of the token's way said; ends with the first that fails."""
+    journey = _Journey(key, ends=time.monotonic() + timeout_seconds)
+    steps: list[tuple[str, str, Callable[[], str]]] = [
+        ("workers", "alive", journey.look_for_workers),
+        ("chain", "mint", journey.mint),
+        ("workers", "revealed", journey.follow),
+        ("chain", "token URI", journey.read_back),
+    ]
+    for vendor, subject, step in steps:
+        begun = time.monotonic()
+        try:
+            text, is_well = step(), True
+        except (MintFailed, ProviderError) as error:
+            text, is_well = str(error), False
+        yield Answer(vendor, subject, is_well, text, time.monotonic() - begun)
+        if not is_well:
+            return
+
+
+class _Journey:
+    def __init__(self, key: str, *, ends: float) -> None:
+        self._key, self._ends = key, ends
+        self.chain = ChainClient.from_settings()
+        self.token_id = 0
+
+    def look_for_workers(self) -> str:
+        missing = {"generation", "upload", "reveal"} - stages_alive()
+        if missing:
+            raise MintFailed(
+                f"No living worker does {', '.join(sorted(missing))}: start web and workers first. "
+                "Nothing was minted."
+            )
+        return "workers live for all three stages"
+
+    def mint(self) -> str:
+        """Sign and send one mint; the price is the contract's."""
+        from eth_account import Account  # half a second of CPU
+
+        payer = address_of(self._key)
+        rpc, contract = self.chain.rpc, settings.GLISK_NFT_CONTRACT_ADDRESS
+        price = read_number(rpc.call("eth_call", {"to": contract, "data": _PRICE}, "latest"))
+        data = _MINT + word(int(settings.GLISK_DEFAULT_AUTHOR_WALLET, 16)) + word(1)
+        call = {"from": payer, "to": contract, "data": data, "value": hex(price)}
+        try:
+            gas = read_number(rpc.call("eth_estimateGas", call))
+        except RevertError as error:
+            raise MintFailed(f"The mint would revert: {error}. Nothing was sent.") from error
+        history = self.chain.fee_history(percentile=50)
+        tip = max([1_000_000, *history.priority_fees_wei])
+        signed = Account.sign_transaction(
+            {
+                "type": 2,
+                "chainId": settings.CHAIN_ID,
+                "nonce": read_number(rpc.call("eth_getTransactionCount", payer, "pending")),
+                "to": contract,
+                "value": price,
+                "data": data,
+                "gas": gas * 5 // 4,
+                "maxFeePerGas": 2 * history.next_base_fee_per_gas_wei + tip,
+                "maxPriorityFeePerGas": tip,
+            },
+            self._key,
+        )
+        tx_hash = signed.hash.to_0x_hex()
+        self.chain.send_raw_transaction(bytes(signed.raw_transaction))
+        receipt = self._wait(lambda: self._receipt(tx_hash), f"transaction {tx_hash} is not mined")
+        if read_number(receipt.get("status")) != 1:
+            raise MintFailed(f"The mint {tx_hash} was mined, and reverted.")
+        mints = [log for log in receipt.get("logs", []) if self.chain.is_mint(log)]
+        if len(mints) != 1:
+            raise MintFailed(f"The mint {tx_hash} left no BatchMinted log of the contract.")
+        self.token_id = read_number(mints[0]["topics"][3])
+        return f"#{self.token_id} by {tx_hash}, {price / 1e18:g} ETH paid by {payer}"
+
+    def _receipt(self, tx_hash: str) -> Any:
+        return self.chain.rpc.call("eth_getTransactionReceipt", tx_hash)
+
+    def follow(self) -> str:
+        """Wait for the reveal, and say how long each state took."""
+        token = self._wait(self._ended, f"token {self.token_id} is {self._status()}")
+        if token.status != TokenStatus.REVEALED:
+            raise MintFailed(f"Token {token.pk} failed: {token.generation_error}")
+        moves = TokenTransition.objects.filter(token_id=token.pk).order_by("pk")
+        times = {move.to_status: move.created_at for move in moves}
+        first = min(times.values())
+        took = (
+            f"{state} {(at - first).total_seconds():.1f} s" for state, at in list(times.items())[1:]
+        )
+        return f"#{token.pk} by {token.reveal_tx_hash}: {', '.join(took)} after its detection"
+
+    def _status(self) -> str:
+        return "not revealed in time: see its page and `manage.py pipeline_status`"
+
+    def _ended(self) -> Token | None:
+        ended = (TokenStatus.REVEALED, TokenStatus.FAILED)
+        return Token.objects.filter(pk=self.token_id, status__in=ended).first()
+
+    def read_back(self) -> str:
+        """Compare what the contract says with what was meant, and open it at the gateway."""
+        token = Token.objects.get(pk=self.token_id)
+        told = self.chain.tokens([token.pk])[token.pk]
+        if not told.revealed or told.uri != token.token_uri:
+            raise MintFailed(f"The contract says {told.uri!r}, and {token.token_uri} was meant.")
+        GatewayClient().fetch_verified(str(token.metadata_cid), max_bytes=_MAX_BYTES)
+        return f"{told.uri}, and the gateway serves it"
+
+    def _wait(self, look: Callable[[], Any], what: str) -> Any:
+        while not (found := look()):
+            if time.monotonic() >= self._ends:
+                raise MintFailed(f"{what[0].upper()}{what[1:]}.")
+            time.sleep(_LOOK_SECONDS)
+        return found

@@ -1,0 +1,49 @@
+// Copies addresses, hashes and CIDs; and shows whole what is cut, also where no mouse points at it.
+"use strict";
+(() => {
+  const said = document.createElement("p");
+  said.className = "glisk-said";
+  said.setAttribute("role", "status");
+  document.addEventListener("DOMContentLoaded", () => document.body.append(said));
+
+  // It stays until the next click or Escape: a long hash wants time to be read.
+  const say = (text) => { said.textContent = text; };
+
+  // Over plain HTTP browsers have no clipboard but the one of a selected text.
+  const copyBySelection = (text) => {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.style.position = "fixed";
+    document.body.append(area);
+    area.select();
+    const isDone = document.execCommand("copy");
+    area.remove();
+    return isDone;
+  };
+
+  const copy = async (button) => {
+    let isDone = true;
+    try {
+      await navigator.clipboard.writeText(button.value);
+    } catch {
+      isDone = copyBySelection(button.value);
+      button.focus();
+    }
+    say(isDone ? `Copied: ${button.value}` : button.value);
+  };
+
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest(".glisk-copy");
+    const cut = event.target.closest("[title]");
+    if (button) {
+      copy(button);
+    } else if (cut && !event.target.closest("a, button, input, label, select, summary")) {
+      say(cut.title);
+    } else if (!said.contains(event.target)) {
+      say("");
+    }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") say("");
+  });
+})();
