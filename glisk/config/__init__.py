@@ -79,9 +79,9 @@ class Environment:
         self._public_files: set[str] = set()
 
     def also(self, other: str, name: str) -> None:
-        """Let a variable be given under another name, too; its own wins where both are set."""
+        """Let a variable be given under another name, too; its own, or its file's, wins."""
         self.asked[other] = Variable(f"another name of {name}", "")
-        if self._values.get(other) and not self._values.get(name):
+        if self._values.get(other) and not any(map(self._values.get, (name, f"{name}_FILE"))):
             self._values[name] = self._values[other]
             self._given_as[name] = other
 

@@ -21,6 +21,7 @@ env.also("WORKER_POLL_INTERVAL", "POLL_INTERVAL_SECONDS")
 env.also("GAS_STRATEGY", "KEEPER_GAS_STRATEGY")
 env.also("REVEAL_GAS_BUFFER_MULTIPLIER", "REVEAL_GAS_BUFFER")
 env.also("DEFAULT_AUTHOR_WALLET", "GLISK_DEFAULT_AUTHOR_WALLET")
+env.also("COMPOSE_DATABASE_URL", "DATABASE_URL")
 
 APP_ENV = env.choice("APP_ENV", "development", ("development", "test", "production"))
 PRODUCTION = APP_ENV == "production"

@@ -10,18 +10,20 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.conf import settings as django_settings
 from django.core.management import CommandError, call_command
+from django.db.models import F
 from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
 from glisk.clients.replicate import ReplicateClient
 from glisk.console.canary import checks
-from glisk.console.canary.checks import Answer, Canary
+from glisk.console.canary.checks import Answer, Canary, sample_to_use
 from glisk.console.management.commands import canary as command
 from glisk.tests.database import database_url
 from reveals.tests.stage import transactions
@@ -57,7 +59,7 @@ def world(
 
 def run() -> dict[str, Answer]:
     """Return the answers by vendor and subject."""
-    return {f"{each.vendor} {each.subject}": each for each in Canary().run()}
+    return {f"{each.vendor} {each.subject}": each for each in Canary(sample_to_use()).run()}
 
 
 def wrong(answers: dict[str, Answer]) -> dict[str, str]:
@@ -85,6 +87,16 @@ def test_the_emulators_conform(world: Vendors, deployed: DemoChain) -> None:
 def test_a_second_run_pays_nothing(world: Vendors) -> None:
     run()
     assert "nothing new was paid" in run()["replicate image"].text
+    assert world.paid == 1
+
+
+def test_an_image_that_ages_while_others_are_asked_is_not_paid_for_anew_unasked(
+    world: Vendors,
+) -> None:
+    run()
+    again = Canary(sample_to_use())
+    PromptSample.objects.update(completed_at=F("completed_at") - timedelta(hours=2))
+    assert "nothing new was paid" in {a.subject: a.text for a in again.run()}["image"]
     assert world.paid == 1
 
 
@@ -191,7 +203,7 @@ def test_the_command_asks_before_it_pays_and_sends_nothing_on_mainnet(
     assert "--send needs --account-key-file" in ask("--yes", "--send")[1]
     status, page = ask("--yes")
     assert status == 0, page
-    assert page.count("\nok ") == len(Canary().checks)
+    assert page.count("\nok ") == len(Canary(None).checks)
     world.pinata.set_faults(key_revoked=True)
     status, page = ask()  # a known image needs no question
     assert status == command.NOT_WELL

@@ -115,7 +115,8 @@ def test_nothing_of_the_example_gets_below_an_env_file_of_ones_own(clone: Path) 
     (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in own.items()))
     merged = environment("worker", clone)
     assert merged["SECRET_KEY"] == "ours"
-    assert merged["DATABASE_URL"] == "postgres://glisk:pw@postgres:5432/glisk"
+    assert merged["COMPOSE_DATABASE_URL"] == "postgres://glisk:pw@postgres:5432/glisk"
+    assert merged["DATABASE_URL"] == merged["DATABASE_URL_FILE"] == ""
     assert set(merged) == set(own) | set(SERVICES["worker"]["environment"])
 
 
@@ -141,8 +142,7 @@ def test_only_the_worker_gets_the_keepers_key(clone: Path) -> None:
 
 
 def test_every_secret_can_be_given_as_a_file(clone: Path) -> None:
-    """But for the database's URL, which compose makes itself."""
-    names = secret_names() - {"KEEPER_PRIVATE_KEY", "DATABASE_URL"}
+    names = secret_names() - {"KEEPER_PRIVATE_KEY"}
     own = {f"{name}_FILE": f"./secrets/{name}" for name in names}
     for given in ({"NETWORK": "BASE_SEPOLIA"}, {"NETWORK": "BASE_SEPOLIA", **own}):
         (clone / ".env").write_text("".join(f"{name}={value}\n" for name, value in given.items()))

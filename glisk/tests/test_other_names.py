@@ -2,6 +2,7 @@
 
 import json
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,6 +44,15 @@ def test_a_variable_is_taken_under_its_other_name_unless_it_is_set() -> None:
     assert env.integer("A", 9, low=0, high=9) == 1
     assert env.integer("EMPTY", 9, low=0, high=9) == 3
     assert env.number("NEITHER", 9.0, low=0, high=9) == 9
+
+
+def test_a_secrets_own_file_wins_over_another_name(tmp_path: Path) -> None:
+    (tmp_path / "url").write_text("postgres://ours@db/glisk")
+    env = Environment({"B": "postgres://theirs@db/glisk", "A_FILE": str(tmp_path / "url")})
+    env.also("B", "A")
+
+    assert env.database_url("A") == "postgres://ours@db/glisk"
+    assert env.faults == []
 
 
 def test_a_fault_is_told_under_the_name_that_was_given() -> None:

@@ -8,11 +8,14 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django import Settings
 
+from authors.tests.factories import AuthorFactory
 from glisk.clock import database_now
 from glisk.models import WorkerHeartbeat
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
 from tokens.models import ImageGenerationJob
+from tokens.models.job import SampleStatus
+from tokens.pipeline.samples import request_sample
 from tokens.tests import conftest as of_tokens
 from tokens.tests.stage import Vendors
 
@@ -56,7 +59,11 @@ def test_a_transaction_that_nobody_here_knows_is_waited_for(
     settings.RPC_URL = deployed.rpc_url
     settings.GLISK_NFT_CONTRACT_ADDRESS = deployed.contract.address
     settings.KEEPER_PRIVATE_KEY, settings.KEEPER_ADDRESS = "", KEEPER.address
+    author = AuthorFactory.create()
+    waiting = request_sample(author=author, prompt="A fox in the snow", actor="me")
     assert recover()[0] == 0
+    waiting.refresh_from_db()  # it may have been paid for since the backup: never once more
+    assert (waiting.status, waiting.cost_usd) == (SampleStatus.FAILED, None)
     deployed.set_automine(False)
     try:
         deployed.reveal(KEEPER.private_key, [1], ["ipfs://x"])

@@ -27,7 +27,7 @@ from glisk.clock import database_now
 from glisk.database import undone_if
 from glisk.errors import TransientError
 from tokens.models import ImageGenerationJob, PromptSample, Token
-from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus
+from tokens.models.job import OPEN_JOB_STATUSES, JobService, JobStatus, SampleStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.find import WINDOW
 from tokens.pipeline.poll import get_many
@@ -45,6 +45,7 @@ _WANTING: Final = (TokenStatus.DETECTED, TokenStatus.GENERATING)
 _NUMBERS_AHEAD: Final = 1_000_000
 _FORGOTTEN = "Made after the backup that was restored; its image is not used."
 _REFUSED = "A call after the backup that Replicate does not show: it was not paid."
+_RESTORED = "A backup was restored; the call may have been made and paid after it."
 _FOLLOWED = "A later call was made after the backup that was restored."
 
 
@@ -59,6 +60,13 @@ class PaidCallsReport:
     unreadable: int = 0  # their inputs are deleted, or could not be read
     strangers: int = 0  # no seed of ours: samples, or somebody else on the account
     cost_usd: Decimal = Decimal(0)
+
+
+def end_waiting_samples() -> None:
+    """Give up the samples that wait for their call: it may have been made after the backup."""
+    PromptSample.objects.filter(status=SampleStatus.CREATED).update(
+        status=SampleStatus.FAILED, error=_RESTORED, cost_usd=None, completed_at=Now()
+    )
 
 
 def skip_used_numbers() -> None:

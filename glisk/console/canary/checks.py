@@ -98,9 +98,13 @@ def _default_author() -> Author | None:
 
 
 class Canary:
-    """The checks in their order; a later one uses what an earlier one made."""
+    """The checks in their order; a later one uses what an earlier one made.
 
-    def __init__(self) -> None:
+    `known` is the sample to use; without it a new one is paid for, which somebody has to agree to.
+    """
+
+    def __init__(self, known: PromptSample | None) -> None:
+        self.known = known
         self.chain = ChainClient.from_settings()
         self.image = b""
         self.image_name = self.image_type = ""
@@ -173,7 +177,7 @@ class Canary:
     # -- the image ----------------------------------------------------------------------
 
     def make_image(self) -> str:
-        author, known = _default_author(), sample_to_use()
+        author, known = _default_author(), self.known
         if author is None:
             raise NotWellError("There is no default author: run `manage.py migrate`.")
         try:

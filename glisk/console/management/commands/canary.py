@@ -67,7 +67,7 @@ exit status: 0 all is well, 1 nothing was done, 2 something is not, and its line
             self.stdout.write(f"Dry run on {settings.NETWORK}: nothing was asked or paid{minted}.")
             return
         self.stdout.write(f"{settings.NETWORK}\n")
-        answers = list(map(self._show, Canary().run()))
+        answers = list(map(self._show, Canary(known).run()))
         if payer and not _wrong(answers):
             steps = mint_and_follow(payer, timeout_seconds=options["timeout"])
             answers += map(self._show, steps)

@@ -19,7 +19,7 @@ from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand
 from reveals.keeper import keeper_address
 from tokens.models import Token
-from tokens.recovery.paid_calls import adopt_paid_calls, skip_used_numbers
+from tokens.recovery.paid_calls import adopt_paid_calls, end_waiting_samples, skip_used_numbers
 
 ACTOR = "recover_after_restore"
 LEFT_TO_DO = 2
@@ -68,6 +68,7 @@ exit status: 0 database, chain and vendors agree, 1 nothing was done, 2 somethin
         ]
         if not dry_run:
             skip_used_numbers()
+            end_waiting_samples()
         left = []
         for number, (title, step) in enumerate(steps, 1):
             self.stdout.write(self.style.MIGRATE_HEADING(f"{number}/{len(steps)} {title}"))
