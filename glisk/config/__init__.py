@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import binascii
 import difflib
-import io
 import ipaddress
 import os
 import re
@@ -19,11 +18,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import environ
 from django.core.exceptions import ImproperlyConfigured
 
-from glisk.config.development_accounts import development_addresses, is_development_key
-from glisk.config.private_key import KeyFile, judge_apart, judge_key
+from glisk.config.keys import DEVELOPMENT_ADDRESSES, KeyFile, judge_apart, judge_key
 
 N = TypeVar("N", int, float)
 
@@ -39,8 +36,8 @@ _MISREADABLE = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
-_LINE = re.compile(r"((?:export )?[A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_QUOTED = re.compile(r"""((['"]).*?\2)(?:\s+#.*)?""")
+_LINE = re.compile(r"(?:export )?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
+_QUOTED = re.compile(r"""(['"])(.*?)\1(?:\s+#.*)?""")
 _COMMENT = re.compile(r"\s#.*")
 _PRICE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?(/s)?")
 # PINATA_KEY is like PINATA_API_KEY, HOSTNAME is not like HOST.
@@ -125,7 +122,7 @@ class Environment:
         public = {
             name
             for name, secret in self.secrets
-            if secret and (_comparable(secret) in published or is_development_key(secret))
+            if secret and (_comparable(secret) in published or judge_key(secret).is_public)
         }
         for name in public | self._public_files:
             self.fault(name, "is public: it stands in GLISK's repository; give your own")
@@ -234,8 +231,11 @@ class Environment:
             return "" if default is REQUIRED else default
         return value
 
-    def address(self, name: str, default: str = REQUIRED) -> str:
-        """An Ethereum address, returned with its EIP-55 checksum."""
+    def address(self, name: str, default: str = REQUIRED, *, is_real: bool = False) -> str:
+        """An Ethereum address, returned with its EIP-55 checksum.
+
+        `is_real`: it is of a real network, so not one whose key everybody has.
+        """
         from eth_utils.address import is_checksum_address, to_checksum_address
 
         wanted = "an Ethereum address (0x and 40 hex digits)"
@@ -245,51 +245,40 @@ class Environment:
         if not _ADDRESS.fullmatch(value):
             self.fault(name, f"is not {wanted}")
             return value
-        digits = value[2:]
-        mixed_case = digits != digits.lower() and digits != digits.upper()
-        if mixed_case and not is_checksum_address(value):
+        digits, address = value[2:], str(to_checksum_address(value))
+        if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
             self.fault(name, "has a wrong EIP-55 checksum; look for a mistyped character")
-        return str(to_checksum_address(value))
-
-    def account(self, name: str, default: str = REQUIRED, *, is_real: bool) -> str:
-        """Read the address of somebody; on a real network not one whose key everybody has."""
-        value = self.address(name, default)
-        if is_real and value in development_addresses():
+        elif is_real and address in DEVELOPMENT_ADDRESSES:
             self.fault(name, "is an account of every local test node: its private key is public")
-        return value
+        return address
 
     def private_key(self, name: str, *, needed: bool) -> tuple[str, KeyFile]:
         """Read a 32-byte private key in hex, or have the file in `<name>_FILE` judged.
 
-        Returns the key, and the file with the address of the key that it holds. A process that
-        does not need the key gets neither, and reads no file; a senseless key is a fault there,
-        too. Of a file's key nothing gets into this process (`judge_apart`).
+        Returns the key, and its file with its address. A process that does not need the key gets
+        neither, and reads no file; a senseless key is a fault there, too. Of a file's key nothing
+        gets into this process (`judge_apart`).
         """
         file_name = f"{name}_FILE"
         self.secret_names.add(name)
         value, path = self.text(name, ""), self.text(file_name, "")
         if value and path:
             self.fault(name, f"is set as well as {file_name}; keep one of them")
-            return "", KeyFile()
-        if path and needed:
-            judged, name = judge_apart(path), file_name
-        elif value:
-            judged = judge_key(value)
-        elif needed:
+        elif needed and not value and not path:
             self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
+        if bool(value) == bool(path) or (path and not needed):
             return "", KeyFile()
-        else:
-            return "", KeyFile()
+        judged, given_as = (judge_key(value), name) if value else (judge_apart(path), file_name)
         if judged.problem:
-            self.fault(name, judged.problem)
-            return "", KeyFile()
-        if value:
+            self.fault(given_as, judged.problem)
+        elif value:
             value = "0x" + value.lower().removeprefix("0x")
             self.secrets.append((name, value))
-            return value if needed else "", KeyFile()
-        if judged.is_public:
-            self._public_files.add(name)
-        return "", KeyFile(path, judged.address)
+        elif judged.is_public:
+            self._public_files.add(file_name)
+        if judged.problem or not needed:
+            return "", KeyFile()
+        return value, KeyFile(path, judged.address)
 
     def key_in_reach(self, name: str) -> bool:
         """Tell whether this process could read a private key, needed or not."""
@@ -426,15 +415,11 @@ def read_env_file(env_file: Path) -> dict[str, str]:
     """Return the values of a .env file; the process environment stays as it is.
 
     A line is `NAME=value`, blank, or a comment. ` #` begins a comment after a value as well, but
-    within quotes (to django-environ any # does, which may stand in a password).
+    not within quotes; nothing else is interpreted. Of two lines for one name the last counts.
 
     Raises:
         ConfigurationError: there is no such file, it cannot be read, or a line is neither.
     """
-
-    class FileEnv(environ.Env):  # django-environ reads into its class's environment
-        ENVIRON: dict[str, str] = {}
-
     try:
         lines = env_file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -442,7 +427,7 @@ def read_env_file(env_file: Path) -> dict[str, str]:
         raise ConfigurationError(
             f"The .env file {env_file} (GLISK_ENV_FILE) cannot be read: {reason}"
         ) from error
-    plain = []
+    values = {}
     for number, line in enumerate(map(str.strip, lines), 1):
         if not line or line.startswith("#"):
             continue
@@ -450,10 +435,8 @@ def read_env_file(env_file: Path) -> dict[str, str]:
         if found is None:
             raise ConfigurationError(f"Line {number} of {env_file} is not NAME=value.")
         quoted = _QUOTED.fullmatch(found[2].strip())
-        value = quoted[1] if quoted else _COMMENT.sub("", found[2]).strip()
-        plain.append(f"{found[1]}={value}")
-    FileEnv.read_env(io.StringIO("\n".join(plain)))
-    return dict(FileEnv.ENVIRON)
+        values[found[1]] = quoted[2] if quoted else _COMMENT.sub("", found[2]).strip()
+    return values
 
 
 def read_environment(default_file: Path) -> dict[str, str]:

@@ -4,7 +4,6 @@ import sys
 from importlib.util import find_spec
 
 from glisk.config import REQUIRED
-from glisk.config.development_accounts import address_of
 from glisk.settings.processes import ENABLE_REVEAL_WORKER, IS_COMMAND, PRODUCTION, env
 
 NETWORK = env.choice("NETWORK", REQUIRED, ("BASE_MAINNET", "BASE_SEPOLIA", "LOCAL"))
@@ -40,7 +39,7 @@ CONTRACT_DEPLOYED_AT_BLOCK = env.integer(
     low=0,
     high=2**40,
 )
-GLISK_DEFAULT_AUTHOR_WALLET = env.account("GLISK_DEFAULT_AUTHOR_WALLET", is_real=IS_REAL_NETWORK)
+GLISK_DEFAULT_AUTHOR_WALLET = env.address("GLISK_DEFAULT_AUTHOR_WALLET", is_real=IS_REAL_NETWORK)
 DEFAULT_PROMPT = env.text("DEFAULT_PROMPT", min_length=1, max_length=1000)
 MINT_CONFIRMATIONS = env.integer(
     "MINT_CONFIRMATIONS", 1 if NETWORK == "LOCAL" else 2, low=1, high=1000
@@ -59,11 +58,10 @@ KEEPER_PRIVATE_KEY, KEEPER_KEY_FILE = env.private_key(
     "KEEPER_PRIVATE_KEY", needed=SIGNS and not KEEPER_KMS_KEY_ID
 )
 KEEPER_KEY_IN_REACH = not SIGNS and env.key_in_reach("KEEPER_PRIVATE_KEY")
-KEEPER_ADDRESS = env.account("KEEPER_ADDRESS", "", is_real=IS_REAL_NETWORK)
-_address = address_of(KEEPER_PRIVATE_KEY) if KEEPER_PRIVATE_KEY else KEEPER_KEY_FILE.address
-if _address and KEEPER_ADDRESS not in ("", _address):
+KEEPER_ADDRESS = env.address("KEEPER_ADDRESS", "", is_real=IS_REAL_NETWORK)
+if KEEPER_KEY_FILE.address and KEEPER_ADDRESS not in ("", KEEPER_KEY_FILE.address):
     env.fault("KEEPER_ADDRESS", "is not the address of the keeper's private key")
-KEEPER_ADDRESS = KEEPER_ADDRESS or _address
+KEEPER_ADDRESS = KEEPER_ADDRESS or KEEPER_KEY_FILE.address
 if KEEPER_KMS_KEY_ID and (
     env.text("KEEPER_PRIVATE_KEY", "") or env.text("KEEPER_PRIVATE_KEY_FILE", "")
 ):

@@ -33,16 +33,6 @@ except ConfigurationError as error:
     answer = str(error), {}
 print(json.dumps(answer))
 """
-_CHECK = """
-variables = json.loads(sys.argv.pop())
-os.environ.clear()
-os.environ.update(variables, DJANGO_SETTINGS_MODULE="glisk.settings")
-try:
-    from glisk.config.checks import check_deployment
-    print(*(f"{found.msg} {found.hint}" for found in check_deployment(None)), sep="\\n")
-except ConfigurationError as error:
-    print(error)
-"""
 
 
 def only(variables: dict[str, str]) -> dict[str, str]:
@@ -79,13 +69,6 @@ def read_settings(
     assert done.status == 0, done.errors
     said, values = json.loads(done.output)
     return said, values
-
-
-def findings(variables: dict[str, str]) -> str:
-    """Return what ends the start with these variables, or what `check --deploy` finds of ours."""
-    done = _forks().run(_CHECK, *MANAGE, json.dumps(only(variables)))
-    assert done.status == 0, done.errors
-    return done.output
 
 
 def complaint(variables: dict[str, str], command: tuple[str, ...] = MANAGE) -> str:

@@ -22,7 +22,7 @@ from glisk.tests.environments import (
     read_settings,
 )
 from glisk.tests.pipeline_world import build_world
-from glisk.tests.test_config import KEY
+from glisk.tests.test_wrong_settings import KEY
 from reveals.keeper import KEY as STATE_KEY
 from reveals.keeper import keeper_address
 from sandbox.accounts import KEEPER

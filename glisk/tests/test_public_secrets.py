@@ -8,7 +8,7 @@ from eth_account import Account
 from eth_account.hdaccount import key_from_seed, seed_from_mnemonic
 
 from glisk.config import Environment
-from glisk.config.development_accounts import development_addresses
+from glisk.config.keys import DEVELOPMENT_ADDRESSES
 from glisk.tests.environments import EXAMPLE, PRODUCTION, WORKER, complaint, faults
 from sandbox.accounts import ACCOUNTS
 
@@ -65,27 +65,26 @@ def test_one_public_key_among_good_ones_is_refused_and_not_echoed() -> None:
 @pytest.mark.process  # that reads the file
 def test_a_keeper_of_the_local_test_nodes_is_refused_in_every_form(tmp_path: Path) -> None:
     seed = seed_from_mnemonic("test " * 11 + "junk", "")
-    for number in (0, 9, 19, 63):
-        key = key_from_seed(seed, f"m/44'/60'/0'/0/{number}").hex()
-        assert Account.from_key(key).address in development_addresses()
+    keys = [key_from_seed(seed, f"m/44'/60'/0'/0/{number}").hex() for number in range(20)]
+    assert {Account.from_key(key).address for key in keys} == DEVELOPMENT_ADDRESSES
+    for key in (keys[0], keys[9], keys[19]):
         for form in (key, "0x" + key.upper()):
             (tmp_path / "key").write_text(form + "\n")
             for name, given in (("", form), ("_FILE", str(tmp_path / "key"))):
                 environment = Environment({f"KEEPER_PRIVATE_KEY{name}": given})
                 value, file = environment.private_key("KEEPER_PRIVATE_KEY", needed=True)
-                assert bool(value) != bool(file.address)
+                assert bool(value) != bool(file.path)
                 environment.refuse_published(example=tmp_path / "no example")
                 assert len(environment.faults) == 1
 
 
 @pytest.mark.process
 def test_addresses_of_public_keys_belong_to_nobody_on_a_real_network() -> None:
-    assert len(development_addresses()) == 100
     for address in (account.address for account in ACCOUNTS):
         for form in (address, address.lower()):
             for is_real in (True, False):
                 read = Environment({"NAME": form})
-                assert read.account("NAME", is_real=is_real) == address
+                assert read.address("NAME", is_real=is_real) == address
                 assert len(read.faults) == is_real
     names = ("GLISK_DEFAULT_AUTHOR_WALLET", "KEEPER_ADDRESS")
     said = complaint({**PRODUCTION, **dict.fromkeys(names, ACCOUNTS[3].address)})

@@ -16,7 +16,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from glisk.clients.signers import VENDOR, SignedTransaction, wrong_key
-from glisk.config.development_accounts import SECP256K1_ORDER
+from glisk.config.keys import SECP256K1_ORDER
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.metrics import timed_vendor_call
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from glisk.clients.signers import VENDOR, SignedTransaction
-from glisk.config.private_key import judge_key
+from glisk.config.keys import judge_key
 from glisk.errors import AccountError
 from glisk.logging.redaction import register_secret
 

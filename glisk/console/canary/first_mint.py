@@ -13,11 +13,13 @@ from django.core.management.base import CommandError
 from glisk.clients.chain import ChainClient, RevertError
 from glisk.clients.chain.codec import read_number, word
 from glisk.clients.ipfs import GatewayClient
-from glisk.config.development_accounts import SECP256K1_ORDER, address_of, is_development_key
+from glisk.clients.signers.local import KeySigner
+from glisk.config.keys import judge_key
 from glisk.console.canary.checks import Answer
 from glisk.engine.heartbeat import stages_alive
 from glisk.errors import ProviderError
 from glisk.logging.redaction import register_secret
+from reveals.keeper import GasPriceTooHighError, choose_fees, configured_ceiling_wei, percentile
 from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
 
@@ -42,13 +44,13 @@ def payer_from(path: Path | None) -> str:
         raise CommandError("--send needs --account-key-file. Nothing was done.")
     try:
         key = path.read_text(encoding="ascii").strip()
-        value = int(key, 16)
-    except (OSError, ValueError) as error:
-        raise CommandError(f"{path} holds no private key in hex. Nothing was done.") from error
-    if not 0 < value < SECP256K1_ORDER:
-        raise CommandError(f"{path} holds no private key in hex. Nothing was done.")
-    key = f"0x{value:064x}"
-    if settings.IS_REAL_NETWORK and is_development_key(key):
+        judged = judge_key(key)
+        problem = judged.problem
+    except (OSError, UnicodeDecodeError):
+        problem = "cannot be read"
+    if problem:
+        raise CommandError(f"{path} {problem}. Nothing was done.")
+    if settings.IS_REAL_NETWORK and judged.is_public:
         raise CommandError(
             "Everybody knows this key (of a local test node): use an account of your own. "
             "Nothing was done."
@@ -70,7 +72,7 @@ def mint_and_follow(key: str, *, timeout_seconds: float) -> Iterator[Answer]:
         begun = time.monotonic()
         try:
             text, is_well = step(), True
-        except (MintFailed, ProviderError) as error:
+        except (MintFailed, ProviderError, GasPriceTooHighError) as error:
             text, is_well = str(error), False
         yield Answer(vendor, subject, is_well, text, time.monotonic() - begun)
         if not is_well:
@@ -94,50 +96,52 @@ class _Journey:
 
     def mint(self) -> str:
         """Sign and send one mint; the price is the contract's."""
-        from eth_account import Account  # half a second of CPU
-
-        payer = address_of(self._key)
+        payer = KeySigner(self._key)
         rpc, contract = self.chain.rpc, settings.GLISK_NFT_CONTRACT_ADDRESS
         price = read_number(rpc.call("eth_call", {"to": contract, "data": _PRICE}, "latest"))
         data = _MINT + word(int(settings.GLISK_DEFAULT_AUTHOR_WALLET, 16)) + word(1)
-        call = {"from": payer, "to": contract, "data": data, "value": hex(price)}
+        call = {"from": payer.address, "to": contract, "data": data, "value": hex(price)}
         try:
             gas = read_number(rpc.call("eth_estimateGas", call))
         except RevertError as error:
             raise MintFailed(f"The mint would revert: {error}. Nothing was sent.") from error
-        history = self.chain.fee_history(percentile=50)
-        tip = max([1_000_000, *history.priority_fees_wei])
-        signed = Account.sign_transaction(
+        history = self.chain.fee_history(percentile=percentile())
+        fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
+        signed = payer.sign(
             {
                 "type": 2,
                 "chainId": settings.CHAIN_ID,
-                "nonce": read_number(rpc.call("eth_getTransactionCount", payer, "pending")),
+                "nonce": read_number(rpc.call("eth_getTransactionCount", payer.address, "pending")),
                 "to": contract,
                 "value": price,
                 "data": data,
                 "gas": gas * 5 // 4,
-                "maxFeePerGas": 2 * history.next_base_fee_per_gas_wei + tip,
-                "maxPriorityFeePerGas": tip,
-            },
-            self._key,
+                "maxFeePerGas": fees.max_fee_per_gas_wei,
+                "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
+            }
         )
-        tx_hash = signed.hash.to_0x_hex()
-        self.chain.send_raw_transaction(bytes(signed.raw_transaction))
-        receipt = self._wait(lambda: self._receipt(tx_hash), f"transaction {tx_hash} is not mined")
+        tx_hash = signed.tx_hash
+        self.chain.send_raw_transaction(signed.raw)
+        receipt = self._wait(
+            lambda: rpc.call("eth_getTransactionReceipt", tx_hash), f"{tx_hash} is not mined"
+        )
         if read_number(receipt.get("status")) != 1:
             raise MintFailed(f"The mint {tx_hash} was mined, and reverted.")
         mints = [log for log in receipt.get("logs", []) if self.chain.is_mint(log)]
         if len(mints) != 1:
             raise MintFailed(f"The mint {tx_hash} left no BatchMinted log of the contract.")
         self.token_id = read_number(mints[0]["topics"][3])
-        return f"#{self.token_id} by {tx_hash}, {price / 1e18:g} ETH paid by {payer}"
-
-    def _receipt(self, tx_hash: str) -> Any:
-        return self.chain.rpc.call("eth_getTransactionReceipt", tx_hash)
+        return f"#{self.token_id} by {tx_hash}, {price / 1e18:g} ETH paid by {payer.address}"
 
     def follow(self) -> str:
         """Wait for the reveal, and say how long each state took."""
-        token = self._wait(self._ended, f"token {self.token_id} is {self._status()}")
+        ended = Token.objects.filter(
+            pk=self.token_id, status__in=(TokenStatus.REVEALED, TokenStatus.FAILED)
+        )
+        token = self._wait(
+            ended.first,
+            f"#{self.token_id} is not revealed: see its page and `manage.py pipeline_status`",
+        )
         if token.status != TokenStatus.REVEALED:
             raise MintFailed(f"Token {token.pk} failed: {token.generation_error}")
         moves = TokenTransition.objects.filter(token_id=token.pk).order_by("pk")
@@ -147,13 +151,6 @@ class _Journey:
             f"{state} {(at - first).total_seconds():.1f} s" for state, at in list(times.items())[1:]
         )
         return f"#{token.pk} by {token.reveal_tx_hash}: {', '.join(took)} after its detection"
-
-    def _status(self) -> str:
-        return "not revealed in time: see its page and `manage.py pipeline_status`"
-
-    def _ended(self) -> Token | None:
-        ended = (TokenStatus.REVEALED, TokenStatus.FAILED)
-        return Token.objects.filter(pk=self.token_id, status__in=ended).first()
 
     def read_back(self) -> str:
         """Compare what the contract says with what was meant, and open it at the gateway."""
@@ -167,6 +164,6 @@ class _Journey:
     def _wait(self, look: Callable[[], Any], what: str) -> Any:
         while not (found := look()):
             if time.monotonic() >= self._ends:
-                raise MintFailed(f"{what[0].upper()}{what[1:]}.")
+                raise MintFailed(f"In the time given {what}.")
             time.sleep(_LOOK_SECONDS)
         return found

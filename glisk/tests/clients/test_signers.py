@@ -19,8 +19,7 @@ from glisk.breaker import BreakerState
 from glisk.clients.signers import SignedTransaction, Signer, check_signer
 from glisk.clients.signers.kms import KmsSigner, _recoverable
 from glisk.clients.signers.local import FileSigner, KeySigner
-from glisk.config.development_accounts import SECP256K1_ORDER
-from glisk.config.private_key import KeyFile
+from glisk.config.keys import SECP256K1_ORDER, KeyFile
 from glisk.console.advice import advice_for_breaker
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.logging.redaction import redact_text

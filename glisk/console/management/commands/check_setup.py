@@ -48,7 +48,8 @@ to do about it.
         wrong = 0
         for subject, ask in QUESTIONS.items():  # one that fails hides no other
             is_well, text = _answer(ask)
-            self.stdout.write(f"{'ok' if is_well else 'WRONG':<6} {subject:<11} {text}")
+            lines = text.replace("\n", f"\n{'':19}")
+            self.stdout.write(f"{'ok' if is_well else 'WRONG':<6} {subject:<11} {lines}")
             wrong += not is_well
         if wrong:
             raise CommandError(f"{wrong} of these must be mended; see above.", returncode=NOT_WELL)
@@ -74,7 +75,7 @@ def _settings() -> str:
     """Tell what `check --deploy` finds of ours; what is senseless has ended the start already."""
     found = [message for message in check_deployment(None) if message.level >= WARNING]
     if found:
-        raise NotWellError(" ".join(f"{message.msg} {message.hint}" for message in found))
+        raise NotWellError("\n".join(f"{message.msg} {message.hint}" for message in found))
     return "fit together"
 
 
