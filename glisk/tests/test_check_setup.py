@@ -166,10 +166,10 @@ def test_wrong_settings_are_named_and_hide_no_other(world: World, settings: Sett
     words = {
         "clocks": "Replicate's clock is 12",
         "chain": "check RPC_URL",
-        "pinata": "Check the key",
+        "pinata": "Create a key",
         "gateway": "did not reach",
     }
-    _wrong(said, {**words, "replicate": "Check the key"}, settings)
+    _wrong(said, {**words, "replicate": "Set a valid REPLICATE_API_TOKEN"}, settings)
     assert said["keeper_key"].startswith("ok: ")
 
 

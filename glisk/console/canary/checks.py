@@ -15,11 +15,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
-from typing import Final, Literal
+from typing import Final
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
-from django.db import DatabaseError, InterfaceError
 
 from authors.models import Author
 from glisk.cid import compute_cid
@@ -27,10 +26,8 @@ from glisk.clients.chain import ChainClient, encode_reveal
 from glisk.clients.image_download import inspect_image
 from glisk.clients.ipfs import GatewayClient, PinataClient
 from glisk.clock import database_now
-from glisk.console.advice import explain_refusal
-from glisk.console.management.commands.check_setup import QUESTIONS, NotWellError
-from glisk.errors import ProviderError, TransientError
-from glisk.management.base import explain_database_error
+from glisk.console.management.commands.check_setup import QUESTIONS, NotWellError, answer
+from glisk.errors import TransientError
 from reveals.keeper import (
     MAX_TRANSACTION_GAS,
     GasPriceTooHighError,
@@ -49,7 +46,6 @@ ACTOR: Final = "canary"
 # No token has this number; the metadata of the canary shall be nobody's.
 _NO_TOKEN: Final = 0
 _KEPT: Final = timedelta(hours=1)
-_BLOCKS: Final = 10  # what Alchemy's free plan gives the logs of at once
 # A fresh pin reaches a gateway late.
 _GATEWAY_SECONDS: Final = 90.0
 _GATEWAY_AGAIN_SECONDS: Final = 2.0
@@ -71,6 +67,17 @@ class Answer:
     is_well: bool | None
     text: str
     seconds: float
+
+
+@dataclass
+class File:
+    """What is pinned of the canary's token."""
+
+    name: str
+    content_type: str
+    data: bytes
+    cid: str
+    is_pinned: bool = False
 
 
 def sample_to_use() -> PromptSample | None:
@@ -106,11 +113,8 @@ class Canary:
     def __init__(self, known: PromptSample | None) -> None:
         self.known = known
         self.chain = ChainClient.from_settings()
-        self.image = b""
-        self.image_name = self.image_type = ""
-        self.image_cid = self.metadata_cid = ""
-        self.metadata = b""
-        self.pinned: set[str] = set()
+        self.image, self.image_type = b"", ""
+        self.files: dict[str, File] = {}
 
     @property
     def checks(self) -> list[tuple[str, str, Callable[[], str]]]:
@@ -118,7 +122,7 @@ class Canary:
         ask = QUESTIONS
         return [
             ("chain", "contract", ask["chain"]),
-            ("chain", "logs", self.read_logs),
+            ("chain", "logs", ask["logs"]),
             ("chain", "keeper", ask["keeper"]),
             ("replicate", "token", ask["replicate"]),
             ("replicate", "listing", ask["listing"]),
@@ -128,8 +132,8 @@ class Canary:
             ("pinata", "key", ask["pinata"]),
             ("replicate", "image", self.make_image),
             ("here", "files", self.compute_cids),
-            ("pinata", "pin image", self.pin_image),
-            ("pinata", "pin metadata", self.pin_metadata),
+            ("pinata", "pin image", partial(self.pin, "image")),
+            ("pinata", "pin metadata", partial(self.pin, "metadata")),
             ("gateway", "read image", partial(self.read_back, "image")),
             ("gateway", "read metadata", partial(self.read_back, "metadata")),
             ("chain", "reveal", self.simulate_reveal),
@@ -139,15 +143,12 @@ class Canary:
         """Yield the answers one by one: one that fails hides no other."""
         for vendor, subject, check in self.checks:
             begun = time.monotonic()
-            is_well, text = _answer(vendor, check)
+            is_well: bool | None
+            try:
+                is_well, text = answer(check)
+            except NotTried as error:
+                is_well, text = None, f"not tried: it needs {error}"
             yield Answer(vendor, subject, is_well, text, time.monotonic() - begun)
-
-    # -- the chain ----------------------------------------------------------------------
-
-    def read_logs(self) -> str:
-        head = self.chain.survey().head.number
-        found = self.chain.logs(first=max(0, head - _BLOCKS + 1), last=head)
-        return f"{len(found)} logs of mints and reveals in the last {_BLOCKS} blocks"
 
     def simulate_reveal(self) -> str:
         """Have the node try the reveal of the next id, and say what it would cost."""
@@ -155,7 +156,8 @@ class Canary:
         if not keeper:
             raise NotWellError("The keeper is not known here: set KEEPER_ADDRESS.")
         # Where nothing is pinned, the form of the URI is enough.
-        uri = f"ipfs://{self.metadata_cid or compute_cid(b'canary', version=0)}"
+        metadata = self.files.get("metadata")
+        uri = f"ipfs://{metadata.cid if metadata else compute_cid(b'canary', version=0)}"
         token_id = self.chain.survey().next_token_id
         (refusal,) = self.chain.simulate_reveals(keeper=keeper, reveals=[([token_id], [uri])])
         if refusal is not None:
@@ -207,75 +209,56 @@ class Canary:
         if not self.image:
             raise NotTried("the image")
         facts = inspect_image(self.image, max_bytes=settings.IMAGE_MAX_BYTES)
-        self.image_name = f"canary.{facts.format}"
-        self.image_cid = compute_cid(self.image, version=1 if settings.IMAGE_CID_VERSION else 0)
-        self.metadata = build_metadata(
+        image_cid = compute_cid(self.image, version=1 if settings.IMAGE_CID_VERSION else 0)
+        metadata = build_metadata(
             token_id=_NO_TOKEN,
-            image_cid=self.image_cid,
+            image_cid=image_cid,
             twitter_handle=None,
             farcaster_handle=None,
             model=model_of(JobService.REPLICATE),
         ).encode()
-        version: Literal[0, 1] = 1 if settings.METADATA_CID_VERSION else 0
-        self.metadata_cid = compute_cid(self.metadata, version=version)
+        metadata_cid = compute_cid(metadata, version=1 if settings.METADATA_CID_VERSION else 0)
+        self.files = {
+            "image": File(f"canary.{facts.format}", self.image_type, self.image, image_cid),
+            "metadata": File("canary.json", "application/json", metadata, metadata_cid),
+        }
         return (
             f"{facts.width} x {facts.height} {facts.format}, {facts.size_bytes:,} bytes; image "
-            f"{self.image_cid}, metadata {self.metadata_cid}"
+            f"{image_cid}, metadata {metadata_cid}"
         )
 
     # -- IPFS ---------------------------------------------------------------------------
 
-    def pin_image(self) -> str:
-        return self._pin(self.image, self.image_cid, self.image_name, self.image_type)
-
-    def pin_metadata(self) -> str:
-        return self._pin(self.metadata, self.metadata_cid, "canary.json", "application/json")
-
-    def _pin(self, data: bytes, cid: str, name: str, content_type: str) -> str:
-        if not cid:
+    def pin(self, what: str) -> str:
+        if (file := self.files.get(what)) is None:
             raise NotTried("the file")
         answered = PinataClient().pin_file(
-            data=data,
-            name=name,
+            data=file.data,
+            name=file.name,
             keyvalues={"season": str(settings.SEASON), "canary": "true"},
-            cid_version=0 if cid.startswith("Qm") else 1,
-            content_type=content_type,
+            cid_version=0 if file.cid.startswith("Qm") else 1,
+            content_type=file.content_type,
         )
-        if answered != cid:
+        if answered != file.cid:
             raise NotWellError(
-                f"Pinata answered {answered}, and the CID is {cid}: no token would be revealed. "
-                "Look at the pinned file, and ask Pinata."
+                f"Pinata answered {answered}, and the CID is {file.cid}: no token would be "
+                "revealed. Look at the pinned file, and ask Pinata."
             )
-        self.pinned.add(cid)
-        return f"{len(data):,} bytes pinned under the CID that was computed here"
+        file.is_pinned = True
+        return f"{len(file.data):,} bytes pinned under the CID that was computed here"
 
     def read_back(self, what: str) -> str:
         """Read a file at the gateway until it has it: the hash of its bytes is the proof."""
-        cid = self.image_cid if what == "image" else self.metadata_cid
-        if cid not in self.pinned:
+        file = self.files.get(what)
+        if file is None or not file.is_pinned:
             raise NotTried("the pinned file")
         gateway, ends = GatewayClient(), time.monotonic() + _GATEWAY_SECONDS
         while True:
             try:
-                read = gateway.fetch_verified(cid, max_bytes=settings.IMAGE_MAX_BYTES)
+                read = gateway.fetch_verified(file.cid, max_bytes=settings.IMAGE_MAX_BYTES)
             except TransientError:
                 if time.monotonic() >= ends:
                     raise
                 time.sleep(_GATEWAY_AGAIN_SECONDS)
                 continue
             return f"the same {len(read):,} bytes came back"
-
-
-def _answer(vendor: str, check: Callable[[], str]) -> tuple[bool | None, str]:
-    try:
-        return True, check()
-    except NotTried as error:
-        return None, f"not tried: it needs {error}"
-    except NotWellError as error:
-        return False, str(error)
-    except ProviderError as error:
-        return False, explain_refusal(vendor, error)
-    except (DatabaseError, InterfaceError) as error:
-        if (sentence := explain_database_error(error)) is None:
-            raise
-        return False, sentence

@@ -18,6 +18,7 @@ from glisk.clients.selfhosted import SelfhostedClient
 from glisk.clients.signers.kms import KmsSigner
 from glisk.clock import database_clock, database_now
 from glisk.config.checks import check_deployment
+from glisk.console.advice import explain_refusal
 from glisk.console.alerts.targets import not_understood, targets
 from glisk.engine.heartbeat import ClockSkew, machine_skew
 from glisk.errors import ProviderError
@@ -47,7 +48,7 @@ to do about it.
     def handle(self, *args: Any, **options: Any) -> None:
         wrong = 0
         for subject, ask in QUESTIONS.items():  # one that fails hides no other
-            is_well, text = _answer(ask)
+            is_well, text = answer(ask)
             lines = text.replace("\n", f"\n{'':19}")
             self.stdout.write(f"{'ok' if is_well else 'WRONG':<6} {subject:<11} {lines}")
             wrong += not is_well
@@ -59,12 +60,14 @@ class NotWellError(Exception):
     """Somebody answered, and it is not what it has to be; the text says what to do."""
 
 
-def _answer(ask: Callable[[], str]) -> tuple[bool, str]:
+def answer(ask: Callable[[], str]) -> tuple[bool, str]:
     """Return whether it is well, and the facts or what to do."""
     try:
         return True, ask()
-    except (ProviderError, NotWellError) as error:
+    except NotWellError as error:
         return False, str(error)
+    except ProviderError as error:
+        return False, explain_refusal(error.vendor, error)
     except (DatabaseError, InterfaceError) as error:
         if (sentence := explain_database_error(error)) is None:
             raise
