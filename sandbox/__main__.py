@@ -1,4 +1,4 @@
-"""Run a local world until Ctrl-C, on the ports that .env names: `make sandbox`.
+"""Run a local world until Ctrl-C, on the ports and with the keys that .env names: `make sandbox`.
 
 python -m sandbox --apps     with the web server and a worker
 """
@@ -14,7 +14,7 @@ from types import FrameType
 
 from glisk.config import ConfigurationError
 from sandbox.anvil import AnvilInstallError
-from sandbox.ports import NAMES, Ports
+from sandbox.ports import NAMES, Ports, own_keys
 from sandbox.services import ServiceError
 from sandbox.world import BASE_DIR, DirectoryInUse, World, WorldOptions, claimed, reset_directory
 
@@ -37,6 +37,7 @@ def main() -> int:
         block_time=chosen.block_time,
         generation_seconds=chosen.generation_seconds,
         pin_seconds=chosen.pin_seconds,
+        env=own_keys(),
     )
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

@@ -1,4 +1,4 @@
-"""Where the parts of a local world listen."""
+"""Where the parts of a local world listen, and which keys they take, by .env."""
 
 from __future__ import annotations
 
@@ -24,6 +24,17 @@ _VARIABLES = {
     "gateway": ("PINATA_GATEWAY",),
     "web": ("PORT", "PUBLIC_BASE_URL"),
 }
+# What the vendors know of the program, and where they call it.
+_KEYS = (
+    "ALCHEMY_WEBHOOK_SECRET",
+    "KEEPER_ADDRESS",
+    "PINATA_API_KEY",
+    "PINATA_API_SECRET",
+    "PINATA_JWT",
+    "PUBLIC_BASE_URL",
+    "REPLICATE_API_TOKEN",
+    "REPLICATE_WEBHOOK_SECRET",
+)
 
 
 class PortsTaken(ServiceError):
@@ -93,6 +104,12 @@ class Ports:
 
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{getattr(self, name)}"
+
+
+def own_keys() -> dict[str, str]:
+    """Return what the vendors must know of the program, as the environment and .env have it."""
+    variables = read_environment(_ENV_FILE)
+    return {name: variables[name] for name in _KEYS if variables.get(name)}
 
 
 NAMES = tuple(field.name for field in fields(Ports))

@@ -33,8 +33,10 @@ from sandbox.services import Service, ServiceError, Watchdog
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # All that the program gets of our own environment: nothing of the developer's decides.
-_PASSED_ON = ("PATH", "HOME", "LANG")
+_PASSED_ON = ("PATH", "HOME", "LANG", "SSL_CERT_FILE")
 _WORKERS_READY_SECONDS = 120.0  # a busy machine
+_KEEPER_FILE = "keeper"
+KEEPER_WEI = 10 * 10**18
 
 
 class DirectoryInUse(Exception):
@@ -161,14 +163,28 @@ class World:
         ]  # fmt: skip
         for service in vendors:
             service.wait_ready()
-        self.chain.deploy(KEEPER.address)
+        self._employ_keeper()
         self._start_emulator(
             "alchemy",
             "--rpc-url", self.ports.url("node"),
             "--contract", self.chain.contract.address,
-            "--target", self.ports.url("web") + "/webhooks/alchemy",
+            "--target", self.env["PUBLIC_BASE_URL"] + "/webhooks/alchemy",
             "--cursor-file", str(self.directory / "alchemy-cursor.json"),
         ).wait_ready()  # fmt: skip
+
+    def _employ_keeper(self) -> None:
+        """Deploy the contract, give the program's keeper its role, and ETH if it has none."""
+        keeper = self.env.get("KEEPER_ADDRESS") or KEEPER.address
+        self.chain.deploy(keeper)
+        if not self.chain.balance_wei(keeper):
+            self.chain.set_balance(keeper, KEEPER_WEI)
+        (self.directory / _KEEPER_FILE).write_text(keeper)
+
+    @property
+    def keeper(self) -> str:
+        """The address that reveals here."""
+        file = self.directory / _KEEPER_FILE
+        return file.read_text() if file.exists() else KEEPER.address
 
     def start_apps(self, *, migrate: bool = True) -> None:
         """Bring the tables up to date, then start the web server and the workers.

@@ -6,12 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sandbox.accounts import KEEPER
 from sandbox.chain import charge_for_data
-from sandbox.pinata.emulator import SANDBOX_JWT
-from sandbox.world import World
+from sandbox.world import KEEPER_WEI, World
 
-NEW_PINATA_JWT = f"{SANDBOX_JWT}.2"
 _ETHER = 10**18
 _GWEI = 10**9
 _CREATE = "^POST .*/predictions$"
@@ -44,7 +41,7 @@ class Mishap:
 
 
 def _set_keepers_balance(world: World, end: bool) -> None:
-    world.chain.set_balance(KEEPER.address, 10 * _ETHER if end else 0)
+    world.chain.set_balance(world.keeper, KEEPER_WEI if end else 0)
 
 
 def _set_gas_price(world: World, end: bool) -> None:
@@ -58,8 +55,8 @@ def _set_data_price(world: World, end: bool) -> None:
 _ALL = (
     Mishap(
         "pinata-key",
-        "Pinata has revoked the key that .env.example holds",
-        f"put PINATA_JWT={NEW_PINATA_JWT} into .env, restart web and worker",
+        "Pinata has revoked its first key",
+        "write .2 to the end of PINATA_JWT in .env (a second key), restart web and worker",
         "Uploads paused: Pinata refuses our key",
         "pinata",
         {"first_key_revoked": True},

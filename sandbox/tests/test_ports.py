@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import requests
 
+from sandbox.accounts import STRANGER
 from sandbox.chain import DemoChain
 from sandbox.ports import NAMES, Ports, PortsTaken
 from sandbox.tests.nodes import running_node
@@ -76,9 +78,11 @@ def test_a_taken_port_is_named_or_replaced_by_a_free_one(
 
 
 @pytest.mark.usefixtures("anvil_binary")
-def test_the_world_listens_where_the_file_says(
-    env_file: Callable[..., None], tmp_path: Path
+def test_the_world_listens_where_the_file_says_and_takes_its_keys(
+    env_file: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PINATA_JWT", "a.key.of.ours")
+    monkeypatch.setenv("KEEPER_ADDRESS", STRANGER.address)
     ports = Ports.free()
     places = {
         "RPC_URL": "node",
@@ -92,8 +96,16 @@ def test_the_world_listens_where_the_file_says(
         listed = [world.stdout.readline().split() for _ in range(7)]
         chain = DemoChain(ports.url("node"))
         code = chain.w3.eth.get_code(chain.contract.address)
+        assert chain.has_keeper_role(STRANGER.address)
+        pinned = requests.post(
+            f"{ports.url('pinata')}/pinning/pinFileToIPFS",
+            files={"file": ("x", b"x")},
+            headers={"Authorization": "Bearer a.key.of.ours"},
+            timeout=60,
+        )
         world.send_signal(signal.SIGTERM)
         world.communicate(timeout=60)
     assert dict(listed[:4]) == {place: ports.url(place) for place in places.values()}
     assert "flush" in " ".join(listed[6])  # what knew the old chain does not fit the new one
     assert code
+    assert pinned.status_code == 200
