@@ -91,8 +91,11 @@ def unlock_login(user: User) -> int:
 
 
 class LengthValidator(MinimumLengthValidator):
-    """Django's; and with a new password a lockout is over (`manage.py changepassword`)."""
+    """Django's; and with a new password a lockout is over (`manage.py changepassword`).
+
+    So is the wait for the second factor: who knew the old password may have made it days long.
+    """
 
     def password_changed(self, password: str, user: Any = None) -> None:
         if user is not None:
-            reset(username=user.get_username())
+            unlock_login(user)

@@ -1,4 +1,4 @@
-"""Wrong passwords lock a login out, for one name from one address, over all processes."""
+"""Wrong passwords lock a login out, for one name from one address; the database counts them."""
 
 from datetime import timedelta
 from ipaddress import ip_network
@@ -9,10 +9,12 @@ from axes.models import AccessAttempt
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
+from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django.fixtures import Settings
 
 from glisk.console.roles import give_role, make_roles
-from glisk.tests.second_factors import PASSWORD, log_in
+from glisk.tests.second_factors import ASK, PASSWORD, code_of, log_in, with_app
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 PROXY = "10.0.0.9"
@@ -93,11 +95,19 @@ def test_right_passwords_between_wrong_ones_forget_them() -> None:
         assert log_in(Client(), "maria") == 302
 
 
-def test_a_new_password_unlocks(client: Client) -> None:
+def test_a_new_password_unlocks_and_forgets_wrong_codes(client: Client, maria: User) -> None:
+    """Somebody who knew the old one may have made the wait for the next code days long."""
+    device = with_app(maria)
     guess(3)
+    TOTPDevice.objects.update(
+        throttling_failure_count=20, throttling_failure_timestamp=timezone.now()
+    )
+    log_in(client, "maria", **by_proxy("203.0.113.5"))
+    assert "changepassword maria" in client.post(ASK, {"code": "1" * 6}).content.decode()
     with patch("getpass.getpass", return_value="quite another secret"):
         call_command("changepassword", "maria")
     assert log_in(client, "maria", "quite another secret") == 302
+    assert client.post(ASK, {"code": code_of(device.key)}).status_code == 302
 
 
 def test_the_command_and_another_admin_unlock_and_the_audit_tells(

@@ -7,6 +7,7 @@ What is senseless ends every start, so every command says it; what is only dange
 import pytest
 
 from glisk.tests.environments import EXAMPLE, PRODUCTION, WORKER, complaint, start
+from glisk.tests.test_secret_files import secret_names
 from sandbox.accounts import ACCOUNTS
 
 KEY = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
@@ -30,6 +31,7 @@ SENSELESS = [
     ("DATABASE_URL", "mysql://glisk:hunter2secret@127.0.0.1/glisk", "postgres://user:password@host"),
     ("DATABASE_URL", "postgres://127.0.0.1:5432", "postgres://user:password@host"),
     ("RPC_URL", "ftp://127.0.0.1", "is not a URL (http or https)"),
+    ("ALCHEMY_API_KEY", "hush-hush", "at least 10 are needed"),
     ("ALCHEMY_WEBHOOK_SECRET", "whsec_long_enough_key,hush", "(look at entry 2)"),
     ("GLISK_NFT_CONTRACT_ADDRESS", "0xb60e22A3d38e1e8B2e1A1b1c77CA0F0E1b3f1A11", "mistyped"),
     ("GLISK_NFT_CONTRACT_ADDRESS", "", "0x and 40 hex digits"),
@@ -82,14 +84,16 @@ DANGEROUS = {
 
 @pytest.mark.process
 def test_each_wrong_setting_is_named_with_the_remedy() -> None:
-    """Many at once, each with a line of its own, and nothing else with it."""
+    """Many at once, each with a line of its own, nothing else with it, and no secret told."""
     left = SENSELESS
     while left:
         wrong = {name: (value, remedy) for name, value, remedy in reversed(left)}
         left = [row for row in left if wrong[row[0]] != row[1:]]
         values = {name: value for name, (value, _) in wrong.items()}
         given = {**SOUND, "KEEPER_PRIVATE_KEY": KEY, **values}
-        lines = complaint(given, WORKER).splitlines()[1:-1]
+        said = complaint(given, WORKER)
+        assert not any(values[name] in said for name in secret_names() & {*values} if values[name])
+        lines = said.splitlines()[1:-1]
         for name, (_, remedy) in wrong.items():
             assert any(remedy in line and name in line for line in lines), (name, lines)
         assert len(lines) == len(wrong), lines
