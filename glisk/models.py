@@ -144,7 +144,7 @@ class AlertDelivery(models.Model):
 
     alert = models.ForeignKey(Alert, on_delete=models.CASCADE, related_name="deliveries")
     event = models.CharField(max_length=10, choices=Event.choices)
-    target = models.CharField(max_length=32)  # a keyed hash of the address
+    target = models.CharField(max_length=32)  # its variable, and its place there
     label = models.CharField(max_length=100)  # what people know it by
     title = models.TextField()
     body = models.TextField()

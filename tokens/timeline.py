@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import add
 from typing import Any, Final
 
 from django.db import connection, transaction
@@ -33,7 +35,12 @@ _MARK = """
            (SELECT id FROM token_transitions
             WHERE created_at < clock_timestamp() - interval '1 second' ORDER BY id DESC LIMIT 1)
 """
-_HAVE_ENDED = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint >= %s"
+# A mark of the future is another server's: this database was restored from its dump, whole.
+_HAVE_ENDED = """
+    SELECT %(xmax)s NOT BETWEEN pg_snapshot_xmin(snapshot)::text::bigint + 1
+                            AND pg_snapshot_xmax(snapshot)::text::bigint
+    FROM pg_current_snapshot() AS snapshot
+"""
 _PORTION = """
     SELECT max(id), count(*) FROM (
         SELECT id FROM token_transitions WHERE id > %s AND id <= %s ORDER BY id LIMIT %s
@@ -69,18 +76,13 @@ class Durations:
     seconds: float = 0.0
     buckets: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
 
-    def add(self, other: Durations) -> None:
-        self.number += other.number
-        self.seconds += other.seconds
-        self.buckets = [mine + its for mine, its in zip(self.buckets, other.buckets, strict=True)]
+    def __add__(self, other: Durations) -> Durations:
+        buckets = map(add, self.buckets, other.buckets)
+        return Durations(self.number + other.number, self.seconds + other.seconds, list(buckets))
 
     def cumulative(self) -> list[tuple[float, int]]:
         """Return how many were at most so long, by the bound; the last one is infinite."""
-        found, so_far = [], 0
-        for bound, number in zip((*BOUNDS, math.inf), self.buckets, strict=True):
-            so_far += number
-            found.append((bound, so_far))
-        return found
+        return list(zip((*BOUNDS, math.inf), accumulate(self.buckets), strict=True))
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ def timeline_totals() -> TimelineTotals:
         source, _, target = span.partition(":")
         moves[source, target] = durations.number
         if source in states:
-            states[TokenStatus(source)].add(durations)
+            states[TokenStatus(source)] += durations
     return TimelineTotals(moves, states, reveal)
 
 
@@ -122,15 +124,13 @@ def _add_portion(at_once: int) -> int:
         stored = SystemState.locked(KEY)
         upto, marked = stored.get("upto", 0), stored.get("mark")
         spans, number = _spans(stored), 0
-        if marked and _have_ended(cursor, marked["xmax"]):
-            cursor.execute(_PORTION, [upto, marked["id"], at_once])
-            last, number = cursor.fetchone()
+        if marked and _ask(cursor, _HAVE_ENDED, marked)[0]:
+            last, number = _ask(cursor, _PORTION, [upto, marked["id"], at_once])
             if number:
                 _add(cursor, spans, upto, last)
             upto = last or marked["id"]
         if marked is None or upto == marked["id"]:
-            cursor.execute(_MARK)
-            xmax, newest = cursor.fetchone()
+            xmax, newest = _ask(cursor, _MARK)
             marked = {"xmax": xmax, "id": newest} if newest and newest > upto else None
         told = {span: vars(durations) for span, durations in spans.items()}
         totals = {"upto": upto, "mark": marked, "spans": told}
@@ -139,9 +139,9 @@ def _add_portion(at_once: int) -> int:
         return int(number)
 
 
-def _have_ended(cursor: Any, xmax: int) -> bool:
-    cursor.execute(_HAVE_ENDED, [xmax])
-    return bool(cursor.fetchone()[0])
+def _ask(cursor: Any, sql: str, given: Any = None) -> Any:
+    cursor.execute(sql, given)
+    return cursor.fetchone()
 
 
 def _add(cursor: Any, spans: dict[str, Durations], after: int, upto: int) -> None:

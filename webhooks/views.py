@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 
 from glisk.api.exceptions import ErrorSerializer, TryLater
 from glisk.clients.replicate import parse_prediction
-from glisk.metrics import count_webhook, count_webhook_logs
+from glisk.metrics import count_webhook
 from tokens.pipeline.jobs import record_prediction
 from webhooks.alchemy import read_event
 from webhooks.authentication import AlchemySignature, ReplicateSignature, read_json_object
@@ -74,8 +74,6 @@ class AlchemyWebhookView(SignedWebhookView):
         structlog.contextvars.bind_contextvars(event_id=event.id)
         receipt = receive_event(event, body)
         count_webhook(self.vendor, receipt.status)
-        for verdict, number in receipt.counts.items():
-            count_webhook_logs(verdict, number)
         answer: dict[str, Any] = {"status": receipt.status, **receipt.counts}
         if receipt.status == "processed":
             answer["tokens"] = receipt.tokens

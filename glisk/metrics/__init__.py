@@ -30,11 +30,6 @@ def count_webhook(vendor: str, verdict: str) -> None:
     _count("inc", "webhooks", 1, vendor, verdict)
 
 
-def count_webhook_logs(verdict: str, number: int) -> None:
-    """Count logs of well signed events by what became of them."""
-    _count("inc", "webhook_logs", number, verdict)
-
-
 def count_retry(error_class: str) -> None:
     """Count a token that waits for another attempt, by the class of the error that stopped it."""
     _count("inc", "retries", 1, error_class)

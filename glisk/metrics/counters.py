@@ -36,12 +36,6 @@ webhooks = Counter(
     ["vendor", "verdict"],
     registry=None,
 )
-webhook_logs = Counter(
-    "glisk_webhook_logs",
-    "Logs in well signed events of Alchemy by what became of them.",
-    ["verdict"],
-    registry=None,
-)
 retries = Counter(
     "glisk_retries",
     "Tokens that wait for another attempt in their state, by the error's class.",

@@ -61,20 +61,31 @@ class Slot:
         for number in map(str, range(_MOST_SLOTS)):
             if number == self._parents:
                 continue
-            lock = os.open(directory / f"{number}.lock", os.O_RDWR | os.O_CREAT, 0o644)
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                os.close(lock)
-                continue
-            for kind, room in _ROOM.items():
-                _prepare(directory / f"{kind}_{number}.db", room)
-            self._lock, self._number = lock, number
-            return number
+            if (lock := _lock(directory / f"{number}.lock")) is not None:
+                for kind, room in _ROOM.items():
+                    _prepare(directory / f"{kind}_{number}.db", room)
+                self._lock, self._number = lock, number
+                return number
         raise OSError(f"all {_MOST_SLOTS} slots of {directory} are taken")
 
 
 slot = Slot()
+
+
+def _lock(path: Path) -> int | None:
+    """Return the descriptor of a locked file; None if it is another process's, or user's."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except PermissionError:
+        if path.exists():  # root has run a command
+            return None
+        raise
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def _prepare(path: Path, room: int) -> None:

@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 from django.db import transaction
 from django.utils import timezone
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from glisk.errors import InvalidRequestError, TransientError
 from glisk.tests.waiting import at_once
@@ -282,6 +283,22 @@ def test_a_retry_waits_and_is_counted_or_leaves_no_trace() -> None:
     noted = TokenTransition.objects.filter(reason__in=["It broke.", "It is down."])
     assert [row.token_id for row in noted] == [counted.token_id]
     assert [c.token_id for c in claim_for_generation(owner="w", limit=9)] == [silent.token_id]
+
+
+def test_the_metric_counts_a_retry_when_it_is_committed(
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr("tokens.transitions.claims.count_retry", told.append)
+    retry = Retry(claimed(), "It broke.", "transient", 500.0)
+    with django_capture_on_commit_callbacks(execute=True):
+        with transaction.atomic():
+            retry_later([retry], owner="w:1")
+            transaction.set_rollback(True)
+        retry_later([retry], owner="w:1")
+        assert told == []
+    assert told == ["transient"]
 
 
 def test_the_next_attempt_is_the_soonest_in_the_future() -> None:

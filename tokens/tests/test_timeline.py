@@ -112,6 +112,15 @@ def test_a_long_history_is_added_up_in_portions(monkeypatch: pytest.MonkeyPatch)
     assert after.updated_at == before.updated_at  # an idle system writes nothing
 
 
+@pytest.mark.django_db(transaction=True)
+def test_a_mark_of_the_server_that_was_there_before_a_restore_holds_nothing_up() -> None:
+    moved(1, "", "detected", "failed")
+    newest = TokenTransition.objects.latest("pk").pk
+    mark = {"xmax": 10**12, "id": newest}
+    SystemState.put(timeline.KEY, {"upto": 0, "mark": mark, "spans": {}})
+    assert add_up_timeline() == 2
+
+
 @pytest.mark.plans
 @pytest.mark.django_db
 @pytest.mark.usefixtures("table")

@@ -12,11 +12,12 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Greatest, Now
 
@@ -306,7 +307,7 @@ def retry_later(retries: Sequence[Retry], *, owner: str) -> set[int]:
     released = {token_id for (token_id,) in _fetch(sql, [as_json(rows), owner, owner])}
     for retry in retries:
         if retry.claim.token_id in released:
-            count_retry(retry.error_class)
+            transaction.on_commit(partial(count_retry, retry.error_class))
     return released
 
 

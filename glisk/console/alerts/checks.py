@@ -13,10 +13,10 @@ def check_alerts(
     app_configs: Sequence[AppConfig] | None, **kwargs: Any
 ) -> list[checks.CheckMessage]:
     """Judge the targets of alerts; apprise is asked whether it understands them."""
-    return [*_of_targets(), *(_of_production() if settings.PRODUCTION else ())]
+    return list(_faults())
 
 
-def _of_targets() -> Iterator[checks.CheckMessage]:
+def _faults() -> Iterator[checks.CheckMessage]:
     # Not at the start: the console imports the apps' admins, which may not be imported yet.
     from glisk.console.alerts.targets import not_understood, targets
 
@@ -32,16 +32,13 @@ def _of_targets() -> Iterator[checks.CheckMessage]:
             hint="Give the address under which this server is reached.",
             id="glisk.W022",
         )
-
-
-def _of_production() -> Iterator[checks.CheckMessage]:
-    if not (settings.ALERT_URLS or settings.ALERT_PAGE_URLS):
+    if settings.PRODUCTION and not targets():
         yield checks.Warning(
             "ALERT_URLS is empty: nobody is told what goes wrong.",
             hint="Give one or more addresses; docs/alerts.md. Try them: manage.py send_test_alert",
             id="glisk.W020",
         )
-    if not settings.HEARTBEAT_URL:
+    if settings.PRODUCTION and not settings.HEARTBEAT_URL:
         yield checks.Warning(
             "HEARTBEAT_URL is empty: when no worker lives, nobody is told.",
             hint="Make a check at healthchecks.io, or a service like it; docs/alerts.md.",

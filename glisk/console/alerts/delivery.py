@@ -1,14 +1,15 @@
 """Send what stands in the outbox: claim, call in threads without the database, settle.
 
 Each target has its own pace: one message at a time, the oldest of the least attempts first, and a
-pause for all of them after a failure. One that is down takes a thread, and nobody's time. A claim
-ends by itself: what a process had sent and not marked when it died is sent once more, by the next.
+pause for all of them after a failure. While one is waited for, the next run serves the others. A
+claim runs out: what a process had sent and not marked when it died is sent once more.
 """
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
 from datetime import timedelta
 from typing import Final
 
@@ -40,27 +41,21 @@ def deliver() -> int:
     known = {target.key: target for target in targets()}
     if not known:
         return 0
-    accepted, began = 0, time.monotonic()
-    calls: dict[Future[str], tuple[AlertDelivery, float]] = {}
+    accepted, ends = 0, time.monotonic() + _BUDGET_SECONDS
     pool = ThreadPoolExecutor(len(known), "alerts")
     try:
-        while True:
-            now = time.monotonic()
-            if now - began < _BUDGET_SECONDS and not process_stop_flag().is_set():
-                for delivery in _claim(known):
-                    call = pool.submit(_call, known[delivery.target], delivery)
-                    calls[call] = delivery, now + _CALL_SECONDS
+        while time.monotonic() < ends and not process_stop_flag().is_set():
+            calls = {pool.submit(_call, known[d.target], d): d for d in _claim(known)}
             if not calls:
-                return accepted
-            first = min(until for _, until in calls.values())
-            wait(calls, max(0.0, first - time.monotonic()), FIRST_COMPLETED)
-            for call, (delivery, until) in list(calls.items()):
-                if call.done() or time.monotonic() >= until:
-                    late = f"no answer in {_CALL_SECONDS:.0f} s"
-                    accepted += _settle(delivery, call.result() if call.done() else late)
-                    del calls[call]
+                break
+            with suppress(TimeoutError):
+                for call in as_completed(list(calls), _CALL_SECONDS):
+                    accepted += _settle(calls.pop(call), call.result())
+            for delivery in calls.values():
+                _settle(delivery, f"no answer in {_CALL_SECONDS:.0f} s")
     finally:
         pool.shutdown(wait=False)
+    return accepted
 
 
 def _call(target: Target, delivery: AlertDelivery) -> str:
@@ -74,13 +69,15 @@ def _claim(known: dict[str, Target]) -> list[AlertDelivery]:
     with one_at_a_time():
         now = database_now()
         free = Q(claimed_until=None) | Q(claimed_until__lt=now)
-        waiting = AlertDelivery.objects.filter(state=State.WAITING, target__in=known)
+        waiting = AlertDelivery.objects.filter(state=State.WAITING)
         newer = AlertDelivery.objects.filter(
             alert=OuterRef("alert"), target=OuterRef("target"), pk__gt=OuterRef("pk")
         )
         waiting.filter(free, Exists(newer)).update(state=State.SUPERSEDED, done_at=now)
+        old = waiting.filter(free, created_at__lt=now - _GIVE_UP_AFTER)
+        old.update(state=State.GIVEN_UP, done_at=now)
         busy = waiting.exclude(free).values("target")
-        due = waiting.filter(next_attempt_at__lte=now).exclude(target__in=busy)
+        due = waiting.filter(next_attempt_at__lte=now, target__in=known).exclude(target__in=busy)
         ids = due.order_by("target", "attempts", "pk").distinct("target").values("pk")
         claimed = AlertDelivery.objects.filter(pk__in=[row["pk"] for row in ids])
         until = now + timedelta(seconds=_CLAIM_SECONDS)
@@ -96,20 +93,12 @@ def _settle(delivery: AlertDelivery, error: str) -> bool:
     )
     if not error:
         return bool(ours.update(state=State.SENT, done_at=now, claimed_until=None, error=""))
-    facts = {"target": delivery.label, "attempts": delivery.attempts, "error": error}
-    logger.warning("alert_not_delivered", **facts)
-    gives_up = now - delivery.created_at > _GIVE_UP_AFTER
-    seconds = backoff_seconds(
-        delivery.attempts, base=_FIRST_WAIT_SECONDS, cap=_LONGEST_WAIT_SECONDS
-    )
+    tried = delivery.attempts
+    logger.warning("alert_not_delivered", target=delivery.label, attempts=tried, error=error)
     waiting = AlertDelivery.objects.filter(state=State.WAITING, target=delivery.target)
     pause = now + timedelta(seconds=_FIRST_WAIT_SECONDS)
     waiting.filter(next_attempt_at__lt=pause).update(next_attempt_at=pause)
-    ours.update(
-        state=State.GIVEN_UP if gives_up else State.WAITING,
-        done_at=now if gives_up else None,
-        claimed_until=None,
-        next_attempt_at=now + timedelta(seconds=seconds),
-        error=error,
-    )
+    seconds = backoff_seconds(tried, base=_FIRST_WAIT_SECONDS, cap=_LONGEST_WAIT_SECONDS)
+    again_at = now + timedelta(seconds=seconds)
+    ours.update(claimed_until=None, next_attempt_at=again_at, error=error)
     return False

@@ -18,7 +18,6 @@ import structlog
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Count, Max
-from django.db.models.functions import Greatest
 
 from glisk.clock import database_now
 from glisk.console.alerts.messages import body_of, page_of, title_of
@@ -32,7 +31,7 @@ logger = structlog.get_logger(__name__)
 Event = AlertDelivery.Event
 
 _LOCK: Final = crc32(b"glisk:alerts")
-# A cause that was told before within a day: from its last message to the next beginning.
+# A cause that ended within a day: from its end to the next message, twice as long each time.
 _REMEMBERED: Final = timedelta(days=1)
 _CALM_SECONDS: Final = 300.0
 _LONGEST_CALM_SECONDS: Final = 3600.0
@@ -68,7 +67,7 @@ def note_troubles() -> int:
             alert.save()
             told += [(alert, event)] if event else []
         told += [(alert, Event.END) for alert in alerts.values() if _ends(alert, now)]
-        return _write(told, now)
+        return _write(told, [trouble.title for trouble in troubles.values()], now)
 
 
 def _copy(trouble: Trouble, alert: Alert) -> None:
@@ -94,14 +93,12 @@ def _due(alert: Alert, now: datetime) -> Event | None:
 
 def _calm_until(alert: Alert, now: datetime) -> datetime:
     """Return when a cause that was told before may be told again; in the past for a new one."""
-    before = Alert.objects.filter(
-        kind=alert.kind, name=alert.name, seen_at__gt=now - _REMEMBERED, told_at__isnull=False
-    ).aggregate(times=Count("pk"), last=Max(Greatest("told_at", "ended_at")))
-    if not before["times"]:
-        return now
+    same = Alert.objects.filter(kind=alert.kind, name=alert.name)
+    ended = same.filter(ended_at__gt=now - _REMEMBERED)
+    before = ended.aggregate(times=Count("pk"), last=Max("ended_at"))
     seconds = min(_LONGEST_CALM_SECONDS, _CALM_SECONDS * 2.0 ** (before["times"] - 1))
-    last: datetime = before["last"]
-    return last + timedelta(seconds=seconds)
+    last: datetime | None = before["last"]
+    return now if last is None else last + timedelta(seconds=seconds)
 
 
 def _ends(alert: Alert, now: datetime) -> bool:
@@ -116,21 +113,18 @@ def _ends(alert: Alert, now: datetime) -> bool:
     return alert.ended_at is not None
 
 
-def _write(told: list[tuple[Alert, Event]], now: datetime) -> int:
+def _write(told: list[tuple[Alert, Event]], still_wrong: list[str], now: datetime) -> int:
     deliveries = []
     for alert, event in told:
         logger.info("alert", what=event, kind=alert.kind, name=alert.name, urgency=alert.level)
-        message = {"title": title_of(alert, event), "body": body_of(alert, event, now)}
+        facts = {
+            "title": title_of(alert, event),
+            "body": body_of(alert, event, still_wrong, now),
+            "created_at": now,
+            "next_attempt_at": now,
+        }
         deliveries += [
-            AlertDelivery(
-                alert=alert,
-                event=event,
-                target=target.key,
-                label=target.label,
-                created_at=now,
-                next_attempt_at=now,
-                **message,
-            )
+            AlertDelivery(alert=alert, event=event, target=target.key, label=target.label, **facts)
             for target in targets_of(alert.level)
         ]
     return len(AlertDelivery.objects.bulk_create(deliveries))

@@ -46,22 +46,27 @@ def title_of(alert: Alert, event: str) -> str:
     return f"{word}{level}[GLISK {settings.NETWORK}] {alert.headline}"
 
 
-def body_of(alert: Alert, event: str, now: datetime) -> str:
-    return "\n".join(filter(None, _lines(alert, event, now)))
+def body_of(alert: Alert, event: str, still_wrong: list[str], now: datetime) -> str:
+    """Return it; one that is over tells what is still wrong, which may be the same by its cause."""
+    return "\n".join(filter(None, _lines(alert, event, still_wrong, now)))
 
 
-def _lines(alert: Alert, event: str, now: datetime) -> Iterator[str]:
+def _lines(alert: Alert, event: str, still_wrong: list[str], now: datetime) -> Iterator[str]:
     is_over = event == Event.END
     until = alert.gone_at if is_over and alert.gone_at else now
     lasted = duration((until - alert.began_at).total_seconds())
     began = f"{alert.began_at:%d %b %H:%M} UTC"
-    yield f"It began {began} and lasted {lasted}." if is_over else f"Since {began} ({lasted})."
-    if not is_over:
+    if is_over:
+        yield f"It began {began} and lasted {lasted}."
+        rest = _clipped("; ".join(still_wrong))
+        yield f"Still wrong: {rest}" if rest else "Nothing else is wrong."
+    else:
+        yield f"Since {began} ({lasted})."
         yield f"Level {_LEVELS[alert.level]}."
         yield f"{counted(alert.tokens, 'token')} affected." if alert.tokens else ""
     yield _clipped(alert.reason)
-    if not is_over:
-        yield f"What to do: {_clipped(alert.advice)}" if alert.advice else ""
+    if alert.advice and not is_over:
+        yield f"What to do: {_clipped(alert.advice)}"
     if settings.PUBLIC_BASE_URL:
         yield f"Admin: {settings.PUBLIC_BASE_URL}{alert.url}"
     yield f"Runbook: {runbook_of(alert.kind)}"

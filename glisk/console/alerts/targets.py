@@ -1,14 +1,13 @@
-"""To whom alerts go: the addresses of the settings. They are secrets; rows hold a keyed hash."""
+"""To whom alerts go: the addresses of the settings. They are secrets; rows hold their places."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.utils.crypto import salted_hmac
 
 from glisk.console.overview.causes import PAGE
 from glisk.logging.redaction import redact_text
@@ -19,32 +18,33 @@ _ANSWER_SECONDS = 20.0  # apprise waits for 4, and 4 for a connection
 
 @dataclass(frozen=True)
 class Target:
-    """`label` names it to people: its variable, its place there, its scheme."""
+    """What waits for a place goes to the address that stands there when it is sent."""
 
-    url: str
-    label: str
-    pages_only: bool
+    variable: str
+    place: int
+    url: str = field(repr=False)
 
     @property
     def key(self) -> str:
-        return salted_hmac("alerts", self.url, algorithm="sha256").hexdigest()[:32]
+        return f"{self.variable} {self.place}"
 
-    def __repr__(self) -> str:
-        return f"<Target {self.label}>"
+    @property
+    def label(self) -> str:
+        """Name it to people: its variable, its place there, its scheme."""
+        return f"{self.key} ({self.url.partition('://')[0].lower()[:20]})"
 
 
 def targets() -> list[Target]:
     """Return every target once; one that stands in both variables gets everything."""
     found: dict[str, Target] = {}
     for name in ("ALERT_URLS", "ALERT_PAGE_URLS"):
-        for number, url in enumerate(getattr(settings, name), 1):
-            label = f"{name} {number} ({url.partition('://')[0].lower()})"
-            found.setdefault(url, Target(url, label, name == "ALERT_PAGE_URLS"))
+        for place, url in enumerate(getattr(settings, name), 1):
+            found.setdefault(url, Target(name, place, url))
     return list(found.values())
 
 
 def targets_of(level: str) -> list[Target]:
-    return [target for target in targets() if level == PAGE or not target.pages_only]
+    return [target for target in targets() if level == PAGE or target.variable == "ALERT_URLS"]
 
 
 def not_understood() -> list[str]:

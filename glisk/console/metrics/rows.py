@@ -8,9 +8,10 @@ grows: a reserved price is taken back when the vendor surely refused the call.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
-from typing import Final
+from itertools import product
+from typing import Any, Final, cast
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection, transaction
@@ -61,23 +62,33 @@ def _read() -> list[Metric]:
             with connection.cursor() as cursor:
                 cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         view = take_overview()
-        readers: tuple[Callable[[], Iterator[Metric]], ...] = (_past, _keeper, _costs, _others)
-        return [*_stages(view), *_system(view), *_spend(view), *(m for r in readers for m in r())]
-
-
-def _gauge(name: str, text: str, labels: tuple[str, ...] = ()) -> GaugeMetricFamily:
-    return GaugeMetricFamily(f"glisk_{name}", text, labels=labels)
+        return [
+            *_stages(view),
+            *_system(view),
+            *_spend(view),
+            *_past(),
+            *_keeper(),
+            *_reveals(),
+            *_others(),
+        ]
 
 
 def _one(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"glisk_{name}", text, value=value)
 
 
-def _many(name: str, text: str, label: str, values: dict[str, float]) -> GaugeMetricFamily:
-    family = _gauge(name, text, (label,))
+def _many(
+    name: str,
+    text: str,
+    labels: str | tuple[str, ...],
+    values: Mapping[Any, float],
+    kind: Any = GaugeMetricFamily,
+) -> Metric:
+    """Make a metric of a value for each label, or for each tuple of labels."""
+    family = kind(f"glisk_{name}", text, labels=(labels,) if isinstance(labels, str) else labels)
     for key, value in values.items():
-        family.add_metric([key], value)
-    return family
+        family.add_metric((key,) if isinstance(key, str) else key, value)
+    return cast(Metric, family)
 
 
 def _age(moment: datetime | None) -> float:
@@ -87,40 +98,27 @@ def _age(moment: datetime | None) -> float:
 def _stages(view: Overview) -> Iterator[Metric]:
     states = {str(count.status): count for count in view.tokens}
     yield _many("tokens", "Tokens by state.", "state", {s: c.number for s, c in states.items()})
-    yield _many(
-        "oldest_token_age_seconds",
-        "How long the token has been in its state that has been there longest; 0 if none is.",
-        "state",
-        {state: _age(count.oldest_at) for state, count in states.items()},
-    )
-    loads = _gauge("stage_tokens", "Tokens of a stage: waiting, working.", ("stage", "activity"))
-    for load in view.stages:
-        loads.add_metric([load.stage, "waiting"], load.pending)
-        loads.add_metric([load.stage, "working"], load.active)
-    yield loads
+    text = "How long the token has been in its state that has been there longest; 0 if none is."
+    ages = {state: _age(count.oldest_at) for state, count in states.items()}
+    yield _many("oldest_token_age_seconds", text, "state", ages)
+    loads = {(load.stage, "waiting"): load.pending for load in view.stages}
+    loads |= {(load.stage, "working"): load.active for load in view.stages}
+    yield _many("stage_tokens", "Tokens of a stage.", ("stage", "activity"), loads)
     stuck = Counter(dict.fromkeys(STAGES, 0))
     for group in view.groups:
         stuck[group.stage] += 0 if group.cause == HELD else group.stuck
     text = "Tokens that have been in one state for STUCK_AFTER_SECONDS, held ones aside."
-    yield _many("stage_stuck_tokens", text, "stage", dict(stuck))
-    held = sum(group.number for group in view.groups if group.cause == HELD)
-    yield _one("held_tokens", "Tokens that an operator keeps back.", held)
-    yield _many(
-        "failed_tokens_24h",
-        "Tokens that failed in the last day, by the error's class.",
-        "error_class",
-        {failed.error_class or "none": failed.number for failed in view.failures},
-    )
+    yield _many("stage_stuck_tokens", text, "stage", stuck)
+    text = "Tokens that failed in the last day, by the error's class."
+    failed = {each.error_class or "none": each.number for each in view.failures}
+    yield _many("failed_tokens_24h", text, "error_class", failed)
 
 
 def _system(view: Overview) -> Iterator[Metric]:
     listed = Counter((trouble.kind, trouble.level) for trouble in view.troubles)
     text = "What the dashboard lists as wrong; page: it needs a person tonight, warn: it can wait."
-    troubles = _gauge("troubles", text, ("kind", "level"))
-    for kind in LEVELS:
-        for level in (PAGE, WARN):
-            troubles.add_metric([kind, level], listed[kind, level])
-    yield troubles
+    troubles = {key: listed[key] for key in product(LEVELS, (PAGE, WARN))}
+    yield _many("troubles", text, ("kind", "level"), troubles)
     alive = Counter(worker.stage for worker in view.workers if worker.alive)
     text = "Processes of workers that live, by what they do."
     yield _many("workers", text, "stage", {stage: alive[stage] for stage in (*_WORKERS, *alive)})
@@ -128,38 +126,29 @@ def _system(view: Overview) -> Iterator[Metric]:
     if chain.read_at is not None:
         text = "Blocks of the chain that are not read yet, as of the last look."
         yield _one("chain_blocks_behind", text, chain.blocks_behind or 0)
-        text = "The newest block of the chain, as of the last look."
-        yield _one("chain_head_block", text, chain.newest_block or 0)
         yield _one("chain_read_age_seconds", "Since the last look.", _age(chain.read_at))
     yield _one("reveal_batches_open", "Reveal batches under way.", len(view.batches))
-    oldest = min((batch["created_at"] for batch in view.batches), default=None)
-    text = "Since the oldest reveal batch under way was begun; 0 if none is."
-    yield _one("reveal_batch_oldest_age_seconds", text, _age(oldest))
 
 
 def _spend(view: Overview) -> Iterator[Metric]:
-    labels = ("service", "model")
-    spent = _gauge("spend_usd", "What images have cost in US dollars, reserved ones too.", labels)
-    today = _gauge("spend_today_usd", "The same since midnight (UTC).", labels)
-    made = _gauge("predictions", "Images that were paid for.", labels)
-    for line in view.spend.lines:
-        key = [line.service, line.model]
-        spent.add_metric(key, float(line.all_time_usd))
-        today.add_metric(key, float(line.today_usd))
-        made.add_metric(key, line.predictions)
-    cap = float(view.spend.cap_usd or 0)
-    yield from (spent, today, made)
-    yield _one("spend_cap_usd", "DAILY_SPEND_CAP_USD; 0 is no cap.", cap)
+    for name, text, value in (
+        ("spend_usd", "What images have cost in US dollars, reserved ones too.", "all_time_usd"),
+        ("spend_today_usd", "The same since midnight (UTC).", "today_usd"),
+        ("predictions", "Images that were paid for.", "predictions"),
+    ):
+        lines = {(o.service, o.model): float(getattr(o, value)) for o in view.spend.lines}
+        yield _many(name, text, ("service", "model"), lines)
+    yield _one("spend_cap_usd", "DAILY_SPEND_CAP_USD; 0 is no cap.", float(view.spend.cap_usd or 0))
 
 
 def _past() -> Iterator[Metric]:
     totals = timeline_totals()
-    moves = CounterMetricFamily(
-        "glisk_transitions", "Moves of tokens.", labels=("from_state", "to_state")
-    )
-    for (source, target), number in sorted(totals.moves.items()):
-        moves.add_metric([source or "new", target or "withdrawn"], number)
-    yield moves
+    moves = {
+        (source or "new", target or "withdrawn"): number
+        for (source, target), number in sorted(totals.moves.items())
+    }
+    labels = ("from_state", "to_state")
+    yield _many("transitions", "Moves of tokens.", labels, moves, CounterMetricFamily)
     text = "How long tokens stayed in a state that they have left."
     states = HistogramMetricFamily("glisk_state_seconds", text, labels=("state",))
     for status, durations in totals.states.items():
@@ -186,18 +175,13 @@ def _keeper() -> Iterator[Metric]:
     text = "Reveals that the keeper's balance pays for, at the cost of the last ones."
     yield _one("keeper_reveals_left", text, state.reveals_left)
     yield _one("gas_price_gwei", "What a reveal would pay for gas now.", state.gas_price_wei / 1e9)
-    age = _age(datetime.fromisoformat(state.checked_at))
-    yield _one("keeper_checked_age_seconds", "Since the keeper was last looked at.", age)
 
 
-def _costs() -> Iterator[Metric]:
+def _reveals() -> Iterator[Metric]:
     totals = reveal_totals()
-    mined = CounterMetricFamily(
-        "glisk_reveal_transactions", "Mined reveals that no reorg reaches.", labels=("status",)
-    )
-    mined.add_metric(["confirmed"], totals.confirmed)
-    mined.add_metric(["reverted"], totals.reverted)
-    yield mined
+    mined = {"confirmed": totals.confirmed, "reverted": totals.reverted}
+    text = "Mined reveals that no reorg reaches."
+    yield _many("reveal_transactions", text, "status", mined, CounterMetricFamily)
     for name, text, value in (
         ("reveal_tokens", "Tokens of the confirmed ones.", totals.tokens),
         ("reveal_gas", "Gas that all of them have used.", totals.gas_used),

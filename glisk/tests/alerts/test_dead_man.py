@@ -45,6 +45,8 @@ def test_it_hears_that_all_is_well_and_what_needs_a_person(outside: ScriptedServ
     assert b"Pinata" in outside.requests[-1].body
     SystemState.objects.filter(pk="breaker:pinata").delete()
     assert pinged(outside)[0] == "GET"
+    Breaker("pinata").failed(AccountError("HTTP 401", vendor="pinata", status=401))
+    assert pinged(outside)[0] == "POST"  # people are told later that it has come back
 
 
 def test_what_is_over_at_once_is_not_said(outside: ScriptedServer, settings: Settings) -> None:

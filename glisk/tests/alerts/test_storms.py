@@ -97,6 +97,13 @@ def test_other_causes_do_not_wait_for_one_that_flaps(world: World) -> None:
     assert world.run(80, "pinata", "replicate") == ["begin replicate"]
 
 
+def test_what_lasted_for_days_may_come_back_at_once_too(world: World, settings: Settings) -> None:
+    settings.ALERT_REPEAT_SECONDS = 0
+    assert world.run(48 * 3600, "pinata", every=7200) == ["begin pinata"]
+    assert world.run(100) == ["end pinata"]
+    assert world.run(240, "pinata", every=60) == []
+
+
 def test_a_calm_day_later_it_is_new(world: World) -> None:
     world.run(80, "pinata")
     assert world.run(100) == ["end pinata"]

@@ -5,8 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import CommandError, CommandParser
 
-from glisk.console.alerts.dead_man import ping_dead_man
 from glisk.console.alerts.targets import send, targets
+from glisk.console.alerts.tasks import ping_dead_man
 from glisk.management.base import ExplainedCommand
 
 NOT_HEARD = 2
