@@ -112,11 +112,12 @@ class Keeper:
 class KeeperState:
     """The keeper at `checked_at`; amounts in wei, times in ISO 8601.
 
-    `status`: ok; low (warns); empty (reveals pause until a top-up); blocked (`reason` says by
-    what: wrong chain, no contract, no role, gas price); unknown (nobody has looked yet).
+    `status`, `since` when: ok; low (warns); empty (reveals pause until a top-up); blocked (`reason`
+    says by what: wrong chain, no contract, no role, gas price); unknown (nobody has looked yet).
     """
 
     status: str = UNKNOWN
+    since: str | None = None
     reason: str = ""
     address: str = ""
     chain_id: int = 0
@@ -192,8 +193,10 @@ def _judge(facts: RevealFacts, history: FeeHistory, address: str, was: KeeperSta
             f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, enough for about {left} "
             f"reveals. {effect} until it is topped up; they go on automatically."
         )
+    moment = now.isoformat(timespec="seconds")
     return KeeperState(
         status=status,
+        since=was.since if was.since and was.status == status else moment,
         reason=reason,
         address=address,
         chain_id=facts.chain_id,
@@ -202,7 +205,7 @@ def _judge(facts: RevealFacts, history: FeeHistory, address: str, was: KeeperSta
         reveals_left=left,
         gas_price_wei=price,
         gas_price_high_since=high_since.isoformat() if high_since else None,
-        checked_at=now.isoformat(timespec="seconds"),
+        checked_at=moment,
     )
 
 

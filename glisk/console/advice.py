@@ -42,6 +42,24 @@ _NODE: Final = {
 # Whichever of its breakers it opens: one node has one fault.
 NODE_PROBLEMS: Final = {_MISFIT[0], *(problem for problem, _ in _NODE.values())}
 
+_KEEPER: Final = {
+    "~keeper_role": (
+        "the keeper has no KEEPER_ROLE",
+        "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
+    ),
+    "no_funds, ~eth. send, ~cannot pay, ~has 0": (
+        "the keeper has too little ETH",
+        "Send ETH to the keeper's address; reveals go on within half a minute.",
+    ),
+    "~gwei": (
+        "gas costs more than our limit",
+        "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the workers.",
+    ),
+}
+# Seen by the look at the keeper, and again when a batch is composed.
+KEEPER_PROBLEMS: Final = {problem for problem, _ in _KEEPER.values()}
+GAS_PROBLEM: Final = _KEEPER["~gwei"][0]
+
 # By breaker, in order: the signs of a refusal, what is wrong, and what to do. A sign is a status, a
 # code or, after "~", a part of the words: the vendor's, and where it said nothing the client's own
 # about the node. The last one is for everything else. Breakers of which the same is wrong are told
@@ -127,19 +145,7 @@ _ADVICE: Final[dict[str, dict[str, tuple[str, str]]]] = {
         ),
     },
     "chain": {
-        "~keeper_role": (
-            "the keeper has no KEEPER_ROLE",
-            "Have the contract's admin grant KEEPER_ROLE to the keeper's address.",
-        ),
-        "no_funds, ~eth. send, ~cannot pay, ~has 0": (
-            "the keeper has too little ETH",
-            "Send ETH to the keeper's address; reveals go on within half a minute.",
-        ),
-        "~gwei": (
-            "gas costs more than our limit",
-            "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the "
-            "workers.",
-        ),
+        **_KEEPER,
         "~no contract, ~on chain": _MISFIT,
         **_NODE,
     },

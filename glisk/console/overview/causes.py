@@ -17,6 +17,8 @@ from glisk.admin.audit import said_by
 from glisk.breaker import BreakerState, headline_for_breaker, name_of_breaker
 from glisk.clock import database_now, read_moment
 from glisk.console.advice import (
+    GAS_PROBLEM,
+    KEEPER_PROBLEMS,
     NODE_PROBLEMS,
     advice_for_breaker,
     headline_with_problem,
@@ -29,7 +31,7 @@ from glisk.models import SystemState
 from glisk.pauses import SPEND_GUARD, STAGE_LABELS, STAGES
 from glisk.rate_limit import LimitState
 from glisk.timing import timing
-from reveals.keeper import BLOCKED, EMPTY
+from reveals.keeper import BLOCKED, EMPTY, LOW
 from reveals.keeper import KEY as KEEPER_KEY
 from tokens.models import ImageGenerationJob, MintEvent
 from tokens.models.mint import MintSource
@@ -112,9 +114,9 @@ class Trouble:
     @property
     def remedy(self) -> str:
         """The control that ends it at once, if there is one (console.controls)."""
-        return {"breaker": "reset_breaker", "pause": "resume"}.get(
-            self.kind if self.subjects else "", ""
-        )
+        if not self.subjects:
+            return ""
+        return "resume" if self.kind == "pause" else "reset_breaker"
 
 
 def find_causes() -> list[Trouble]:
@@ -129,8 +131,6 @@ def find_causes() -> list[Trouble]:
             row.state_value = {}
         if (cause := _READERS[kind](name, row)) is not None:
             found.append(cause)
-    if has_open_breaker(found, "chain"):  # it says the same of the keeper, and is newer
-        found = [cause for cause in found if cause.kind != KEEPER_KEY]
     if capped := cap_reason():
         last = ImageGenerationJob.objects.aggregate(last=Max("created_at"))["last"]
         midnight = database_now() + timedelta(seconds=seconds_until_midnight())
@@ -172,6 +172,7 @@ def _pause(stage: str, row: SystemState) -> Trouble:
         stage,
         headline,
         str(row.state_value.get("reason", "")),
+        "Resume it in Controls when its reason is gone.",
         stages=stages,
         subjects=stages,
         level=PAGE if actor == SPEND_GUARD else WARN,
@@ -200,11 +201,16 @@ def _breaker(vendor: str, row: SystemState) -> Trouble | None:
 def one_for_one_cause(causes: Iterable[Trouble]) -> list[Trouble]:
     """Return the causes, the open breakers of which the same is wrong as one.
 
-    A dead node opens two, in any order. Its name is always the same: alerts begin and end by it.
+    A dead node opens two, in any order; what is wrong with the keeper is seen by the scheduled look
+    at it or by the next batch. The name is always the same: alerts begin and end by it.
     """
     told: dict[str, Trouble] = {}
     for found in causes:
-        cause = replace(found, name="rpc") if found.problem in NODE_PROBLEMS else found
+        cause = found
+        if found.problem in NODE_PROBLEMS:
+            cause = replace(found, name="rpc")
+        elif found.problem in KEEPER_PROBLEMS:
+            cause = replace(found, kind=KEEPER_KEY, name=KEEPER_KEY)
         key = cause.problem or f"{cause.kind}:{cause.name}"
         first = told.get(key)
         told[key] = cause if first is None else _merged(first, cause)
@@ -212,7 +218,7 @@ def one_for_one_cause(causes: Iterable[Trouble]) -> list[Trouble]:
 
 
 def _merged(one: Trouble, other: Trouble) -> Trouble:
-    first, second = sorted((one, other), key=lambda cause: "chain" in cause.subjects)
+    first, second = sorted((one, other), key=lambda c: (not c.subjects, "chain" in c.subjects))
     subjects = (*first.subjects, *second.subjects)
     effects = [headline_for_breaker(name) for name in subjects]
     return replace(
@@ -227,12 +233,25 @@ def _merged(one: Trouble, other: Trouble) -> Trouble:
 
 
 def _keeper(_: str, row: SystemState) -> Trouble | None:
-    """Return what the breaker of the chain says when the next batch is composed."""
-    if row.state_value.get("status") not in (EMPTY, BLOCKED):
+    """Return what the breaker of the chain says when the next batch is composed, or soon may."""
+    status = row.state_value.get("status")
+    if status not in (LOW, EMPTY, BLOCKED):
         return None
-    value = {"state": "open", "reason": str(row.state_value.get("reason", ""))}
+    value = {
+        "state": "open",
+        "reason": str(row.state_value.get("reason", "")),
+        "code": "" if status == BLOCKED else "no_funds",
+        "since": row.state_value.get("since"),
+    }
     told = _breaker("chain", SystemState(state_value=value, updated_at=row.updated_at))
-    return told and replace(told, kind=KEEPER_KEY, name=KEEPER_KEY, problem="", subjects=())
+    assert told is not None
+    told = replace(told, kind=KEEPER_KEY, name=KEEPER_KEY, subjects=())
+    if status == LOW:
+        headline = "The keeper's ETH runs low"
+        advice = "Send ETH to the keeper's address, before reveals wait for it."
+        return replace(told, headline=headline, advice=advice, stages=(), level=WARN)
+    # A price that nobody has to pay yet wakes nobody.
+    return replace(told, level=WARN if told.problem == GAS_PROBLEM else PAGE)
 
 
 def _limit(vendor: str, row: SystemState) -> Trouble | None:

@@ -121,7 +121,7 @@ def troubles_of(token: Token) -> list[Trouble]:
         return []
     causes = [
         *_missing_workers(system.workers(), {stage: token.status_changed_at}),
-        *find_causes(),
+        *one_for_one_cause(find_causes()),
     ]
     found = [cause for cause in causes if stage in cause.stages]
     return [*found, *_without_progress(stages.groups(token_id=token.pk), found)]

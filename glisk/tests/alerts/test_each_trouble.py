@@ -175,6 +175,49 @@ def test_one_message_for_one_cause(told: Told) -> None:
     assert told.now() == []
 
 
+LITTLE = "The keeper 0x1 has 0.001 ETH, enough for about 40 reveals."
+GAS = "The chain asks for 7 gwei per gas, more than REVEAL_MAX_GAS_PRICE_GWEI allows (1)."
+
+
+@pytest.mark.parametrize(
+    ("seen", "reason", "code", "first"),
+    [
+        ("low", LITTLE, "no_funds", "WARN [GLISK LOCAL] The keeper's ETH runs low"),
+        (
+            "empty",
+            "The keeper 0x1 has 0.0 ETH.",
+            "no_funds",
+            "PAGE [GLISK LOCAL] Reveals paused: the keeper has too little ETH",
+        ),
+        (
+            "blocked",
+            GAS,
+            None,
+            "WARN [GLISK LOCAL] Reveals paused: gas costs more than our limit",
+        ),
+    ],
+)
+def test_the_keeper_is_one_cause_before_and_while_reveals_wait_for_it(
+    told: Told, seen: str, reason: str, code: str | None, first: str
+) -> None:
+    """The next batch meets what the look at the keeper saw: no second message, no false end."""
+    SystemState.put("keeper", {"status": seen, "reason": reason})
+    (begun,) = told.now()
+    assert begun["title"] == first
+    TokenFactory.create(status=TokenStatus.READY)
+    Breaker("chain").failed(AccountError(reason, vendor="chain", code=code))
+    (trouble,) = read_troubles()
+    assert (trouble.level, trouble.remedy, trouble.tokens) == (PAGE, "reset_breaker", 1)
+    worse = told.now()
+    assert [each["title"].split()[0] for each in worse] == ["PAGE"] * first.startswith("WARN")
+    assert told.now() == []
+    Token.objects.all().delete()
+    _forget("keeper")
+    _forget("breaker:chain")
+    (over,) = told.now()
+    assert over["title"].startswith("OVER")
+
+
 def test_the_dashboard_shows_the_level(admin_client: Client) -> None:
     pause_stage("upload", actor="operator ada", reason="the moon is full")
     old(TokenStatus.READY)
