@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -18,53 +16,26 @@ from sandbox.accounts import ACCOUNTS, KEEPER
 from sandbox.chain import DemoChain
 from sandbox.cog.emulator import CogEmulator
 from sandbox.faulty_rpc import FaultyRpc
-from sandbox.gateway.emulator import GatewayEmulator
 from sandbox.node import free_port
-from sandbox.pinata.emulator import PinataEmulator
-from sandbox.pinata.store import ContentStore
-from sandbox.replicate.emulator import ReplicateEmulator
-from sandbox.tests.nodes import deployed_chain, running_node
 from tokens.states import TokenStatus
+from tokens.tests import conftest as of_tokens
 from tokens.tests.factories import TokenFactory
+from tokens.tests.stage import Vendors
 
 pytestmark = pytest.mark.django_db
 
 
-class World:
-    def __init__(self, chain: DemoChain) -> None:
-        self.chain = chain
-        self.store = ContentStore()
-        self.replicate = ReplicateEmulator().start()
-        self.pinata = PinataEmulator(store=self.store).start()
-        self.gateway = GatewayEmulator(store=self.store).start()
-
-    def stop(self) -> None:
-        for emulator in (self.replicate, self.pinata, self.gateway):
-            emulator.stop()
-        self.store.close()
-
-
-@pytest.fixture(scope="module")
-def _world(anvil_binary: Path) -> Iterator[World]:
-    with running_node() as node:
-        world = World(deployed_chain(node))
-        yield world
-        world.stop()
+_vendors, vendors = of_tokens._vendors, of_tokens.vendors
 
 
 @pytest.fixture
-def world(_world: World, settings: Settings) -> Iterator[World]:
-    settings.RPC_URL = _world.chain.rpc_url
-    settings.GLISK_NFT_CONTRACT_ADDRESS = _world.chain.contract.address
+def world(deployed: DemoChain, vendors: Vendors, settings: Settings) -> Vendors:
+    settings.RPC_URL = deployed.rpc_url
+    settings.GLISK_NFT_CONTRACT_ADDRESS = deployed.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
-    settings.REPLICATE_BASE_URL = _world.replicate.url
-    settings.PINATA_API_URL = _world.pinata.url
-    settings.PINATA_GATEWAY = [_world.gateway.url]
     settings.PUBLIC_BASE_URL = "https://glisk.example"
     settings.HTTP_READ_TIMEOUT_SECONDS = settings.RPC_TIMEOUT_SECONDS = 3
-    yield _world
-    _world.replicate.reset()
-    _world.pinata.reset()
+    return vendors
 
 
 def ask() -> tuple[int, dict[str, str]]:
@@ -78,7 +49,7 @@ def ask() -> tuple[int, dict[str, str]]:
     return status, {subject: f"{verdict}: {text}" for verdict, subject, text in lines}
 
 
-def test_where_all_is_well_it_says_what_it_saw(world: World, settings: Settings) -> None:
+def test_where_all_is_well_it_says_what_it_saw(world: Vendors, settings: Settings) -> None:
     text = b"{}"
     cid = compute_cid(text, version=0)
     world.store.write(cid, text)
@@ -100,7 +71,7 @@ def test_where_all_is_well_it_says_what_it_saw(world: World, settings: Settings)
     assert keeper_state().status == "ok"  # and the health page shows it
 
 
-def test_what_is_not_set_up_is_no_fault(world: World, settings: Settings) -> None:
+def test_what_is_not_set_up_is_no_fault(world: Vendors, settings: Settings) -> None:
     settings.KEEPER_PRIVATE_KEY = settings.PUBLIC_BASE_URL = ""
     status, said = ask()
     assert status == 0
@@ -110,7 +81,7 @@ def test_what_is_not_set_up_is_no_fault(world: World, settings: Settings) -> Non
     assert said["gateway"].startswith("ok: nothing is stored yet")
 
 
-def test_the_keepers_key_is_not_needed_and_not_wanted(world: World, settings: Settings) -> None:
+def test_the_keepers_key_is_not_needed_and_not_wanted(world: Vendors, settings: Settings) -> None:
     """Only the worker may read it: its address is enough, and a key in reach is told."""
     settings.KEEPER_PRIVATE_KEY = ""
     settings.KEEPER_ADDRESS = KEEPER.address
@@ -129,7 +100,7 @@ def test_the_keepers_key_is_not_needed_and_not_wanted(world: World, settings: Se
 
 
 def test_a_key_in_kms_is_asked_for_its_address(
-    world: World, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    world: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.KEEPER_PRIVATE_KEY = settings.KEEPER_ADDRESS = ""
     with KmsEmulator() as kms:
@@ -154,7 +125,7 @@ def _wrong(said: dict[str, str], words: dict[str, str], settings: Settings) -> N
         assert secret not in "".join(said.values())
 
 
-def test_wrong_settings_are_named_and_hide_no_other(world: World, settings: Settings) -> None:
+def test_wrong_settings_are_named_and_hide_no_other(world: Vendors, settings: Settings) -> None:
     settings.CHAIN_ID = 8453
     settings.REPLICATE_API_TOKEN = "r8_of_somebody_else_00000000000000000000"
     settings.PINATA_JWT = "of-somebody-else-0000000000"
@@ -173,7 +144,9 @@ def test_wrong_settings_are_named_and_hide_no_other(world: World, settings: Sett
     assert said["keeper_key"].startswith("ok: ")
 
 
-def test_what_a_key_may_not_or_a_server_does_not_is_named(world: World, settings: Settings) -> None:
+def test_what_a_key_may_not_or_a_server_does_not_is_named(
+    world: Vendors, settings: Settings
+) -> None:
     settings.KEEPER_PRIVATE_KEY = ACCOUNTS[6].private_key
     settings.REPLICATE_WEBHOOK_SECRETS = ["whsec_AAAAAAAAAAAAAAAAAAAAAAAA"]
     # The token is accepted, and single predictions can be read; Pinata's scopes are given by
@@ -183,7 +156,7 @@ def test_what_a_key_may_not_or_a_server_does_not_is_named(world: World, settings
         (world.pinata, 403, "^POST /pinning/pinFileToIPFS$"),
     ):
         vendor.set_faults(server_error_rate=1.0, server_error_status=refusal, scope=scope)
-    with FaultyRpc(world.chain.rpc_url) as proxy, CogEmulator() as cog:
+    with FaultyRpc(settings.RPC_URL) as proxy, CogEmulator() as cog:
         settings.RPC_URL = proxy.url
         proxy.lose_replies(9, "eth_getLogs")
         cog.set_faults(ready=False)
@@ -203,7 +176,7 @@ def test_what_a_key_may_not_or_a_server_does_not_is_named(world: World, settings
         assert said[subject].startswith("ok: ")
 
 
-def test_it_tells_what_check_deploy_finds(world: World, settings: Settings) -> None:
+def test_it_tells_what_check_deploy_finds(world: Vendors, settings: Settings) -> None:
     settings.MISNAMED_VARIABLES = {"WORKER_BATCHSIZE": "WORKER_BATCH_SIZE"}
     status, said = ask()
     assert status == NOT_WELL

@@ -106,7 +106,7 @@ def test_what_is_dangerous_is_named_by_both_commands_and_a_sound_deployment_has_
     given = {**SOUND, **{name: value for name, (value, _) in DANGEROUS.items()}}
     for command in (("check", "--deploy"), ("check_setup",)):
         done = start(given, ("manage.py", *command))
-        assert done.returncode
+        assert done.returncode and done.stderr.count("unknown_variable") == 1
         for name, (_, remedy) in DANGEROUS.items():
             assert name in done.stdout + done.stderr, (name, command)
             assert remedy in done.stdout + done.stderr, (name, command)
