@@ -50,10 +50,10 @@ class Judgement:
 
 def judge_key(text: str) -> Judgement:
     """Judge a private key in hex, with or without 0x."""
-    from eth_keys.datatypes import PrivateKey
-
     if not _HEX_KEY.fullmatch(text) or not 0 < int(text, 16) < SECP256K1_ORDER:
         return Judgement("is not a private key (64 hex digits, in the range of secp256k1)")
+    from eth_keys.datatypes import PrivateKey  # a process that has no key is spared it
+
     key = PrivateKey(int(text, 16).to_bytes(32, "big"))
     return Judgement(address=key.public_key.to_checksum_address())
 
