@@ -63,6 +63,7 @@ def test_an_author_and_their_wallet_stay(admin_client: Client) -> None:
     assert (author.wallet_address, author.prompt_text) == (before, "new")
 
 
+@pytest.mark.pages
 def test_refuses_what_onboarding_refuses(admin_client: Client) -> None:
     for given, message in (
         ({"wallet_address": "0x12"}, "not an Ethereum address"),

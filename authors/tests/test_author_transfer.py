@@ -167,6 +167,7 @@ def as_saved(data: bytes) -> Iterator[bytes]:
     yield head + b",,\r\n" + nothing + rest + nothing + b",,,"
 
 
+@pytest.mark.pages
 def test_an_export_comes_back_unchanged_and_no_cell_is_a_formula(
     admin_client: Client, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_an_export_comes_back_unchanged_and_no_cell_is_a_formula(
     assert sorted(stored) == sorted(PROMPTS)
 
 
+@pytest.mark.plans
 def test_an_import_takes_few_queries(admin_client: Client) -> None:
     text = rows(*(f"{wallet(1000 + number)},A fox,," for number in range(200)))
     with CaptureQueriesContext(connection) as previewed:

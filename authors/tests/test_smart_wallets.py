@@ -257,7 +257,7 @@ def test_a_node_that_comes_to_itself_is_asked_again(
 def test_an_outage_of_the_chain_is_told_as_such(
     client: Client, node: ScriptedServer, settings: Settings
 ) -> None:
-    settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.RPC_TIMEOUT_SECONDS = 1.0, 0.3
+    settings.HTTP_CONNECT_TIMEOUT_SECONDS, settings.RPC_TIMEOUT_SECONDS = 1.0, 0.1
     node.script(*[silence()] * 9)
     for size in (200, 0):
         assert "chain does not answer" in refusal_of(client, size, 503)

@@ -75,6 +75,7 @@ def test_each_page_takes_the_same_queries_at_any_size(
     assert max(few.values()) <= 12
 
 
+@pytest.mark.pages
 def test_nobody_writes_for_the_machine(admin_client: Client) -> None:
     build_world(1)
     for model in MACHINE_TABLES:
@@ -89,6 +90,7 @@ def test_nobody_writes_for_the_machine(admin_client: Client) -> None:
         assert model._default_manager.count() == before, model
 
 
+@pytest.mark.pages
 def test_any_search_term_and_any_key_is_answered(admin_client: Client) -> None:
     build_world(1)
     for model in TABLES:
@@ -146,6 +148,7 @@ def test_rows_below_an_object_are_escaped(admin_client: Client) -> None:
     assert "None so far." in table  # its uploads
 
 
+@pytest.mark.pages
 def test_only_columns_that_have_an_index_sort(admin_client: Client) -> None:
     facts = {"computed_cid": "b", "size_bytes": 1, "attempt_number": 1, "status": "failed"}
     uploads = [
@@ -199,6 +202,7 @@ def test_a_later_page_reads_nothing_but_keys_of_the_rows_before_it() -> None:
     assert "state_value" not in keys
 
 
+@pytest.mark.pages
 def test_an_empty_list_says_what_will_stand_in_it(admin_client: Client) -> None:
     sentences = set()
     for model in (*TABLES, Failure):

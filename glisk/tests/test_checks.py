@@ -4,7 +4,7 @@ from ipaddress import ip_network
 from typing import Any
 
 import pytest
-from django.core.checks import run_checks
+from django.core.checks import Tags, run_checks
 from pytest_django.fixtures import Settings
 
 from glisk.tests.environments import EXAMPLE, PRODUCTION, read_settings
@@ -12,7 +12,7 @@ from glisk.tests.environments import EXAMPLE, PRODUCTION, read_settings
 
 def found() -> set[str]:
     """Return the ids of our own messages."""
-    messages = run_checks(include_deployment_checks=True)
+    messages = run_checks(tags=[Tags.security], include_deployment_checks=True)
     return {str(message.id) for message in messages if str(message.id).startswith("glisk.")}
 
 

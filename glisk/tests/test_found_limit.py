@@ -260,7 +260,7 @@ def test_a_limit_that_was_set_is_kept_and_a_refusal_only_waited_for() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_processes_together_keep_to_the_pace() -> None:
-    pace, processes, seconds = 1200.0, 4, 1.5
+    pace, processes, seconds = 1200.0, 4, 0.8
     now = time.time()
     state = {"per_minute": pace, "until": now, "next_at": now}
     SystemState.objects.create(state_key="limit:v", state_value=state)

@@ -29,12 +29,7 @@ PASSWORD = "correct horse battery staple"
 # A page's own pauses are ten times as short.
 HURRY = "const pause = setTimeout; window.setTimeout = (act, ms) => pause(act, ms / 10);"
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.django_db(transaction=True),
-]
-
-
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 GATEWAY = "http://gateway.example"
 LOST: set[str] = set()
 

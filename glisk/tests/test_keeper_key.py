@@ -107,6 +107,7 @@ def pages(resolver: URLResolver, prefix: str = "/") -> Iterator[str]:
             yield route
 
 
+@pytest.mark.pages
 @pytest.mark.django_db
 def test_every_page_opens_without_it(no_key: None, admin_client: Client) -> None:
     build_world(3)

@@ -182,6 +182,7 @@ def test_the_state_of_the_system() -> None:
     assert set(found) >= {"stages", "batches", "workers", "troubles", "chain", "spend"}
 
 
+@pytest.mark.plans
 def test_reading_costs_the_same_at_any_size() -> None:
     client = script()
     for address in (TOKENS, STATE):

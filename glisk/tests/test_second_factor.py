@@ -46,6 +46,7 @@ def set_up(client: Client) -> tuple[str, list[str]]:
     return key, re.findall(r"<code>([a-z2-7]{4}-[a-z2-7]{4})</code>", shown)
 
 
+@pytest.mark.pages
 def test_who_has_no_second_factor_is_led_to_the_set_up_and_then_to_the_page_asked_for(
     client: Client, maria: User
 ) -> None:
@@ -158,6 +159,7 @@ def test_wrong_codes_are_throttled_and_the_page_says_until_when(
     assert client.post(ASK, {"code": code_of(device.key, later=1)}).status_code == 302
 
 
+@pytest.mark.pages
 def test_a_recovery_code_works_once_and_new_ones_void_the_old(client: Client, maria: User) -> None:
     log_in(client, "maria")
     _, codes = set_up(client)
@@ -184,6 +186,7 @@ def test_a_stolen_password_cannot_set_up_another_phone(client: Client, maria: Us
     assert TOTPDevice.objects.get().key == device.key
 
 
+@pytest.mark.pages
 def test_a_new_phone_replaces_the_old_one_and_ends_other_sessions(
     client: Client, maria: User
 ) -> None:
@@ -197,6 +200,7 @@ def test_a_new_phone_replaces_the_old_one_and_ends_other_sessions(
     assert other.get("/admin/")["Location"].startswith("/admin/login/")
 
 
+@pytest.mark.pages
 def test_who_lost_everything_is_let_in_by_somebody_with_the_server(
     client: Client, maria: User
 ) -> None:

@@ -30,6 +30,7 @@ def found(client: Client, **query: str) -> set[int]:
     return {token.pk for token in client.get(LIST, query).context["cl"].result_list}
 
 
+@pytest.mark.pages
 def test_searches_by_number_wallet_hash_and_cid(admin_client: Client) -> None:
     token = TokenFactory.create(token_id=41, status=TokenStatus.REVEALED)
     TokenFactory.create(token_id=410, status=TokenStatus.REVEALED)
@@ -49,6 +50,7 @@ def test_searches_by_number_wallet_hash_and_cid(admin_client: Client) -> None:
         assert found(admin_client, q=term) == set(), term
 
 
+@pytest.mark.pages
 def test_filters_what_needs_attention(admin_client: Client) -> None:
     now = timezone.now()
     past = now - timedelta(minutes=1)

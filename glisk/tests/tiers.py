@@ -11,6 +11,7 @@ decides where that says too little. A fast test that starts a process fails.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,6 +32,8 @@ _FIXTURES = {
     "plans": "plans",
 }
 _TIERS = {FAST, "pages", "schema", "random", "live", *_FOLDERS.values(), *_FIXTURES.values()}
+# A whole file's, in one line.
+_OF_A_TIER = re.compile(rf"^pytestmark = .*\.({'|'.join(_TIERS - {FAST})})\b", re.MULTILINE)
 _STARTS = ("subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn")
 
 _may_start_processes = True
@@ -53,10 +56,14 @@ def _names_tests(config: pytest.Config) -> bool:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Spare the fast tier the imports of folders that are of another tier as a whole."""
+    """Spare the fast tier the imports of folders and files of another tier as a whole."""
+    if config.option.markexpr != FAST:
+        return None
     spared = [config.rootpath / name for name in _FOLDERS]
-    is_spared = any(collection_path.is_relative_to(folder) for folder in spared)
-    return (config.option.markexpr == FAST and is_spared) or None
+    if any(collection_path.is_relative_to(folder) for folder in spared):
+        return True
+    is_test = collection_path.match("test_*.py")
+    return (is_test and bool(_OF_A_TIER.search(collection_path.read_text("utf-8")))) or None
 
 
 @pytest.hookimpl(tryfirst=True)

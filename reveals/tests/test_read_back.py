@@ -25,14 +25,14 @@ pytestmark = pytest.mark.django_db
 def test_reveals_are_read_back_once_in_a_constant_number_of_round_trips(
     worker: Start, scene: Scene, settings: Settings
 ) -> None:
-    settings.BATCH_REVEAL_MAX_TOKENS = 5
-    drain, _ = reveal(worker, scene, 20)
+    settings.BATCH_REVEAL_MAX_TOKENS = 2
+    drain, _ = reveal(worker, scene, 6)
     drain.until(are_read_back)
     assert drift() == []
     RevealTransaction.objects.update(read_back_at=None)
     step = after.ReadBack("test", Shared())
     (work,) = step.claim(1)
-    assert len(work) == 4
+    assert len(work) == 3
     step.settle([Done(work, step.call(work))], [])
     assert step.chain.requests == 2
     assert are_read_back()

@@ -1,16 +1,20 @@
 """A node of the sandbox for tests; the fixture is everybody's (see conftest.py)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from sandbox.accounts import KEEPER
 from sandbox.anvil import ensure_anvil
-from sandbox.chain import DemoChain
 from sandbox.node import Node
+
+if TYPE_CHECKING:
+    from sandbox.chain import DemoChain
 
 
 @pytest.fixture(scope="session")
@@ -38,6 +42,8 @@ def running_node(*, block_time: float | None = 0, **options: Any) -> Iterator[No
 
 def deployed_chain(node: Node) -> DemoChain:
     """Deploy the demo contract on the node and return the chain."""
+    from sandbox.chain import DemoChain  # web3 takes its time, in every process of the tests
+
     chain = DemoChain(node.rpc_url)
     chain.deploy(KEEPER.address)
     return chain

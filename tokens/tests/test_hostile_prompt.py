@@ -16,7 +16,7 @@ PROMPT = (
 )
 
 
-@pytest.mark.fast
+@pytest.mark.pages
 @pytest.mark.django_db
 def test_a_prompt_is_text_on_every_page_and_goes_to_the_vendor_as_it_is(
     worker: Start, vendors: Vendors, admin_client: Client, client: Client

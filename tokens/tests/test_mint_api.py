@@ -99,10 +99,10 @@ def test_those_far_back_in_line_wait_for_the_generations_before_them(
     client: Client, settings: Settings
 ) -> None:
     settings.WORKER_BATCH_SIZE = 10
-    reveal_with_history(101, seconds=dict(zip(WAY, (20, 19, 9, 2), strict=True)))
+    reveal_with_history(101, seconds=dict(zip(WAY, (200, 190, 90, 20), strict=True)))
     tokens = ask(client, mint(1, 50).tx_hash)["tokens"]
     estimated = [tokens[place - 1]["estimated_seconds"] for place in (1, 10, 50)]
-    assert estimated == pytest.approx([20, 20, 20 + 4 * 10], abs=1)
+    assert estimated == pytest.approx([200, 200, 200 + 4 * 100], abs=20)
 
 
 @pytest.mark.parametrize(("vendor", "known"), [("replicate", False), ("opensea", True)])
