@@ -30,7 +30,6 @@ from glisk.admin.formatting import (
     age,
     clipped,
     ether,
-    external_link,
     shortened,
     wallet_link,
 )
@@ -113,12 +112,7 @@ def _add_figures(*authors: Any) -> None:
 def _name(author: Author) -> str:
     if author.is_default:
         return "Default author"
-    handle = author.twitter_handle or author.farcaster_handle
-    return f"@{handle}" if handle else shortened(author.wallet_address)
-
-
-def _profile_link(site: str, handle: str | None, at: str = "") -> SafeString | str:
-    return external_link(f"{site}/{handle}", f"{at}{handle}") if handle else NOTHING
+    return author.handle or shortened(author.wallet_address)
 
 
 def _tokens_link(author: Any) -> SafeString:
@@ -160,9 +154,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     formats = (AuthorsCSV,)
     import_form_class = ImportForm
     export_form_class = ExportForm
-    list_display = (
-        "name", "wallet", "twitter", "farcaster", "prompt", "tokens", "earned", "since",
-    )  # fmt: skip
+    list_display = ("name", "wallet", "prompt", "tokens", "earned", "since")
     list_display_links = ("name",)
     ordering = ("-id",)
     sortable_by = ("since",)
@@ -172,13 +164,10 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     when_empty = "Each author stands here once they sign a prompt, or are added or imported."
     actions = None
     fieldsets = (
-        (None, {"fields": ("wallet_address", "prompt_text", "prompt_is_public", "sample")}),
+        (None, {"fields": ("name", "wallet", "prompt_text", "prompt_is_public", "sample")}),
         ("Handles", {"fields": ("twitter_handle", "farcaster_handle")}),
         ("Prompt history", {"fields": ("prompt_history",)}),
-        (
-            "On chain",
-            {"fields": ("name", "wallet", "tokens", "earned", "created_at", "updated_at")},
-        ),
+        ("On chain", {"fields": ("tokens", "earned", "created_at", "updated_at")}),
     )
     readonly_fields = (
         "sample", "name", "wallet", "tokens", "earned", "created_at", "updated_at",
@@ -186,10 +175,6 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     )  # fmt: skip
     name = column("Author", _name)
     wallet = column("Wallet", lambda author: wallet_link(author.wallet_address))
-    twitter = column("X", lambda a: _profile_link("https://x.com", a.twitter_handle, "@"))
-    farcaster = column(
-        "Farcaster", lambda a: _profile_link("https://farcaster.xyz", a.farcaster_handle)
-    )
     prompt = column("Prompt", lambda author: clipped(author.prompt_text))
     sample = column("Sample", _sample_link)
     tokens = column("Tokens", _tokens_link)
@@ -198,7 +183,7 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
     since = column("Since", lambda author: age(author.created_at), ordering="id")
 
     def get_fieldsets(self, request: HttpRequest, obj: Author | None = None) -> Any:
-        if obj:
+        if obj:  # an author is their wallet: another wallet is another author
             return super().get_fieldsets(request, obj)
         return ((None, {"fields": ("wallet_address", "prompt_text")}), self.fieldsets[1])
 
@@ -207,11 +192,6 @@ class AuthorAdmin(ImportExportMixin, ExactSearch):
         if author is not None:
             _add_figures(author)
         return author
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Author | None = None) -> Any:
-        """An author is their wallet: another wallet is another author."""
-        fields = super().get_readonly_fields(request, obj)
-        return (*fields, "wallet_address") if obj else fields
 
     def save_model(self, request: HttpRequest, obj: Author, form: Any, change: bool) -> None:
         super().save_model(request, obj, form, change)

@@ -82,7 +82,13 @@ class Author(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.twitter_handle or self.farcaster_handle or self.wallet_address
+        return self.handle or self.wallet_address
+
+    @property
+    def handle(self) -> str:
+        """The name by which people know them, as in `@name`; empty if none is linked."""
+        name = self.twitter_handle or self.farcaster_handle
+        return f"@{name}" if name else ""
 
     def record_prompt(self, *, actor: str) -> None:
         """Enter the present prompt into the history."""

@@ -28,7 +28,7 @@ def run(*arguments: Any, **options: Any) -> str:
 class TestOne:
     def test_an_author_is_created_kept_and_brought_up_to_date(self) -> None:
         out = run(WALLET, prompt=" Misty ridges ", x="@ridges", farcaster="ridges.base.eth")
-        assert out == f"{WALLET}  created  ridges\n"
+        assert out == f"{WALLET}  created  @ridges\n"
         author = Author.objects.get()
         assert (author.wallet_address, author.prompt_text) == (WALLET, "Misty ridges")
         assert (author.twitter_handle, author.farcaster_handle) == ("ridges", "ridges.base.eth")

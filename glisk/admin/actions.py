@@ -33,6 +33,7 @@ MOST_AT_ONCE: Final = 500
 _LONGEST_REASON = 1000
 _GIVEN_ONCE_FOR = timedelta(hours=12)
 _MOST_MESSAGES = 8
+_MOST_SHOWN = 50
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,8 @@ class AdminAction:
 
     `run(keys, actor, reason)` does it and answers for every key; it may raise `ProviderError`, or
     `ValueError` with a sentence for the operator. `fits` tells for which objects the button is
-    offered on their page; `run` decides for itself all the same.
+    offered on their page; `run` decides for itself all the same. `logged`: it leaves an entry in
+    the admin's log; not where the objects' own timeline says the same.
     """
 
     name: str
@@ -70,6 +72,7 @@ class AdminAction:
     reason: Literal["required", "optional", "none"] = "optional"
     icon: str = "bolt"
     dangerous: bool = False
+    logged: bool = True
     fits: Callable[[Any], bool] = lambda subject: True
 
 
@@ -157,18 +160,27 @@ class ActionsAdmin(ModelAdmin):
             problem = str(error)
         nouns = self.opts.verbose_name if len(keys) == 1 else self.opts.verbose_name_plural
         subject = f"{nouns} #{keys[0]}" if len(keys) == 1 else f"{len(keys)} {nouns}"
+        going = [outcome for outcome in forecast.outcomes if outcome.done]
+        skipped = [outcome for outcome in forecast.outcomes if not outcome.done]
         context = {
             **self.admin_site.each_context(request),
             "title": f"{action.label}: {subject}",
             "action": action,
-            "keys": ",".join(str(key) for key in keys),
+            "reason": action.reason,
             "address": self._address(action),
-            "once": secrets.token_urlsafe(16),
+            "given": [
+                ("keys", ",".join(str(key) for key in keys)),
+                ("next", back),
+                ("once", secrets.token_urlsafe(16)),
+            ],
             "back": back,
             "problem": problem,
             "cost": forecast.cost,
-            "going": [outcome for outcome in forecast.outcomes if outcome.done],
-            "skipped": [outcome for outcome in forecast.outcomes if not outcome.done],
+            "can_be_done": bool(going),
+            "parts": [
+                (len(found), what, found[:_MOST_SHOWN])
+                for what, found in (("done", going), ("skipped", skipped))
+            ],
         }
         return TemplateResponse(request, "admin/action.html", context)
 
@@ -179,7 +191,7 @@ class ActionsAdmin(ModelAdmin):
     def _give(
         self, request: HttpRequest, action: AdminAction, keys: Sequence[Any], reason: str
     ) -> None:
-        """Do it, and write an audit entry for each object, beside its own timeline."""
+        """Do it, say what was done, and keep who did it."""
         try:
             outcomes = action.run(keys, actor_of(request.user), reason)
         except (ProviderError, ValueError) as error:
@@ -197,7 +209,7 @@ class ActionsAdmin(ModelAdmin):
                 change_message=f"{action.label}: {outcome.message}{why}",
             )
             for outcome in outcomes
-            if outcome.done
+            if outcome.done and action.logged
         )
         _tell(request, action, outcomes)
 

@@ -408,8 +408,6 @@ def _error_for_reply(
     kind = fault.kind or _kind_for_status(reply.status, idempotent=idempotent)
     text = f"{where} answered HTTP {reply.status}"
     text = f"{text}: {fault.detail}" if fault.detail else text
-    if kind is AccountError:
-        text += " | Check the key, its scopes, the credit and the model."
     wait = None
     if issubclass(kind, TransientError):
         wait = retry_after_seconds(reply.headers)

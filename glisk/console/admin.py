@@ -48,6 +48,11 @@ apps.get_app_config("knox").verbose_name = "Access"
 AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API token", "API tokens"
 
 
+def _role(user: User) -> str:
+    roles = ["superuser"] if user.is_superuser else [group.name for group in user.groups.all()]
+    return ", ".join(roles) or ("none" if user.is_staff else "none, and no access to the admin")
+
+
 @admin.register(User)
 class UserAdmin(Audited, ActionsAdmin, django.contrib.auth.admin.UserAdmin, ModelAdmin):
     """Logins. Whoever is no superuser can neither make one nor become one."""
@@ -57,7 +62,9 @@ class UserAdmin(Audited, ActionsAdmin, django.contrib.auth.admin.UserAdmin, Mode
         *(django.contrib.auth.admin.UserAdmin.fieldsets or ()),
         ("Signing in", {"fields": ("second_factor", "lockout")}),
     )
-    list_display = ("username", "first_name", "last_name", "is_staff", "second_factor")
+    list_display = ("username", "role", "is_active", "second_factor")
+    search_help_text = "Name or e-mail address"
+    role = column("Role", _role)
     second_factor = column("Second factor", lambda user: "On" if user.has_factor else "Not set up")
     lockout = column("Login locked until", lambda user: lockout_end(user.get_username()) or "–")
 
@@ -71,7 +78,7 @@ class UserAdmin(Audited, ActionsAdmin, django.contrib.auth.admin.UserAdmin, Mode
     def get_queryset(self, request: HttpRequest) -> QuerySet[User]:
         factors = TOTPDevice.objects.filter(user=OuterRef("pk"), confirmed=True)
         found: QuerySet[User] = super().get_queryset(request)
-        return found.annotate(has_factor=Exists(factors))
+        return found.annotate(has_factor=Exists(factors)).prefetch_related("groups")
 
     def get_readonly_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
         fields = (*super().get_readonly_fields(request, obj), "second_factor", "lockout")
@@ -118,6 +125,7 @@ class SystemStateAdmin(ExactSearch, MachineAdmin):
     list_display = ("state_key", "value", "changed")
     ordering = ("state_key",)
     search_texts = ("state_key",)
+    search_help_text = "Key"
     when_empty = "Pauses, breakers and marks stand here once the workers have run."
     fields = ("state_key", "value", "updated_at")
 
@@ -231,7 +239,7 @@ class AuthTokenAdmin(MachineAdmin):
     list_display_links = ("token",)
     list_select_related = ("user",)
     ordering = ("-created",)
-    when_empty = "Each token that `manage.py create_api_token` made stands here."
+    when_empty = "Each token that manage.py create_api_token made stands here."
     fields = ("token", "user", "created", "expiry")
 
     # How it begins: enough to know it again, useless to anybody else.

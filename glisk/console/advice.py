@@ -10,9 +10,6 @@ from typing import Final
 from glisk.breaker import BreakerState
 from glisk.errors import ProviderError
 
-# Clients put what their caller may do about an error behind this.
-_HINT: Final = " | "
-
 _AGAIN: Final = "It is tried again within a minute, or at once by Try now."
 _SETTING: Final = (
     "its URL or key in the settings cannot be sent",
@@ -240,7 +237,7 @@ def explain_refusal(vendor: str, error: ProviderError) -> str:
         status=error.status, code=error.code or "", said=error.said, reason=str(error)
     )
     advice = advice_for_breaker(vendor, refusal).removesuffix(_AGAIN).strip()
-    met = reason_for_breaker(vendor, str(error)).rstrip()
+    met = str(error).rstrip()
     return f"{met}{'' if met.endswith('.') else '.'} {advice}".strip()
 
 
@@ -256,15 +253,10 @@ def _entry(name: str, refusal: BreakerState) -> tuple[str, str]:
         return _SETTING
     words = refusal.said
     if name in ("chain", "rpc"):
-        words = "" if refusal.said else refusal.reason.partition(_HINT)[0]
+        words = "" if refusal.said else refusal.reason
     for signs, entry in _ADVICE.get(name, {}).items():
         for sign in signs.split(", "):
             is_word, part = sign.startswith("~"), sign.removeprefix("~")
             if part in words.lower() if is_word else sign in (refusal.code, str(refusal.status)):
                 return entry
     return "", ""
-
-
-def reason_for_breaker(name: str, reason: str) -> str:
-    """Return a breaker's reason, without the client's general hint where we know better."""
-    return reason.partition(_HINT)[0] if name in _ADVICE else reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -30,8 +30,6 @@ from tokens.models.token import BY_PEOPLE
 URL_NAME: Final = "admin-audit"
 PERMISSION: Final = "glisk.view_operatoraction"
 PAGE_SIZE: Final = 50
-# An action in the admin leaves its own entry beside that of the token's timeline.
-_SAME_DEED: Final = timedelta(seconds=10)
 # By what stands in the table, what people read.
 _DEEDS: Final = {
     "pause_stage": "Paused",
@@ -105,10 +103,9 @@ def entries(
 
     Of objects that this user may not see, nothing is told.
     """
-    logged = list(_logged(user, before, subject))
-    found = [*logged, *_on_the_whole(before, subject)]
+    found = [*_logged(user, before, subject), *_on_the_whole(before, subject)]
     if user.has_perm("tokens.view_token"):
-        found += (entry for entry in _on_tokens(before, subject) if not _is_told(entry, logged))
+        found += _on_tokens(before, subject)
     return sorted(found, key=lambda entry: entry.at, reverse=True)[: PAGE_SIZE + 1]
 
 
@@ -151,11 +148,10 @@ def _on_tokens(before: datetime | None, subject: Subject | None) -> Iterator[Ent
             return
         rows = rows.filter(token=token_id)
     for row in _page(rows, "created_at", before):
-        what = f"{row.get_from_status_display() or 'New'} → {row.get_to_status_display()}"
-        if row.from_status == row.to_status:
-            what, why = (row.reason.partition(": ")[0] or what), row.reason.partition(": ")[2]
-        else:
-            why = row.reason
+        what, _, why = row.reason.partition(": ")
+        if row.from_status != row.to_status:
+            move = f"{row.get_from_status_display() or 'New'} → {row.get_to_status_display()}"
+            what = f"{what} ({move})" if what else move
         yield Entry(
             row.created_at,
             said_by(row.actor),
@@ -186,12 +182,3 @@ def _logged(user: Any, before: datetime | None, subject: Subject | None) -> Iter
 
 def _may_see(user: Any, opts: Any) -> bool:
     return bool(user.has_perm(f"{opts.app_label}.view_{opts.model_name}"))
-
-
-def _is_told(entry: Entry, logged: list[Entry]) -> bool:
-    return any(
-        other.url == entry.url
-        and other.actor == entry.actor
-        and abs(other.at - entry.at) < _SAME_DEED
-        for other in logged
-    )

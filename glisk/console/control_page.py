@@ -70,13 +70,18 @@ def _ask(request: HttpRequest) -> HttpResponse:
     if control.about or not subjects:
         raise PermissionDenied
     labels = ", ".join(label_of(subject) for subject in subjects)
-    troubles = one_for_one_cause(find_causes())
+    causes = one_for_one_cause(find_causes())
+    troubles = [each for each in causes if set(each.subjects) & set(subjects)]
+    given = [("action", control.name), ("next", "dashboard")]
     context = {
         **admin.site.each_context(request),
         "title": f"{control.label}: {labels}",
-        "control": control,
-        "subjects": subjects,
-        "troubles": [each for each in troubles if set(each.subjects) & set(subjects)],
+        "action": control,
+        "reason": "required" if control.asks_why else "optional",
+        "address": reverse(f"admin:{URL_NAME}"),
+        "given": [*given, *(("subject", subject) for subject in subjects)],
+        "troubles": troubles,
+        "can_be_done": bool(troubles),
         "back": reverse("admin:index"),
     }
     return TemplateResponse(request, "admin/control_question.html", context)

@@ -135,8 +135,8 @@ def _reconcile(_: str, actor: str, reason: str) -> str:
     found = reconcile_reveals(chain, actor=actor)
     counts = Counter([*compared.values(), *found.values()])
     told = "".join(f", {number} {what}" for what, number in counts.items())
-    batches = f"{len(compared)} {'batch' if len(compared) == 1 else 'batches'}"
-    return f"{batches}, {counted(len(found), 'ready token')} compared{told}."
+    compared_too = counted(len(compared), "transaction")
+    return f"{compared_too}, {counted(len(found), 'ready token')} compared{told}."
 
 
 def _recover(_: str, actor: str, reason: str) -> str:
@@ -197,7 +197,7 @@ CONTROLS: Final = (
         CHECK_DRIFT,
         _compare,
         "Proves that no mint is missing, and compares tokens with the contract, the newest first, "
-        "for four minutes; `manage.py check_drift` compares all. Changes no token.",
+        "for four minutes (all of them: manage.py check_drift). Changes no token.",
         "difference",
     ),
 )

@@ -158,7 +158,7 @@ def keeper_tile(keeper: KeeperState, now: datetime) -> Tile:
         return Tile("Reveals left", "–", "nobody has looked at the keeper yet", "warn")
     looked = read_moment(keeper.checked_at)
     tone = {EMPTY: "bad", BLOCKED: "bad", LOW: "warn"}.get(keeper.status, "good")
-    note = f"keeper has {ether(keeper.balance_wei)}"
+    note = f"keeper has {_balance(keeper.balance_wei)}"
     if keeper.status == BLOCKED:
         note = keeper.reason
     elif keeper.unreachable:
@@ -169,12 +169,17 @@ def keeper_tile(keeper: KeeperState, now: datetime) -> Tile:
     return Tile("Reveals left", f"{left:,}" if left < 10**6 else str(intword(left)), note, tone)
 
 
+def _balance(wei: int | None) -> str:
+    """Return an amount that is watched, not booked: four digits after the point are enough."""
+    return ether(wei if wei is None or wei < 10**15 else wei // 10**14 * 10**14)
+
+
 def gas_tile(costs: RevealCosts) -> Tile:
     url = reverse("admin:reveals_revealtransaction_changelist")
     if costs.gas_per_token is None:
         return Tile("Gas per token", "–", "nothing was revealed yet", url=url)
     price = f"{(costs.wei_per_token or 0) / 1e9:,.4g} gwei each"
-    note = f"{price}, by the last {counted(costs.tokens, 'token')}"
+    note = f"{price}; last {counted(costs.tokens, 'token')}"
     return Tile("Gas per token", f"{costs.gas_per_token:,}", note, url=url)
 
 
@@ -192,8 +197,8 @@ def spend_tile(spend: Spend) -> Tile:
 def failure_tile(failed: int, revealed: int) -> Tile:
     url = f"{reverse('admin:tokens_token_changelist')}?attention=failed_today"
     if not (ended := failed + revealed):
-        return Tile("Failed in 24 hours", "–", "nothing has ended", url=url)
+        return Tile("Failed, 24 hours", "–", "nothing has ended", url=url)
     share = 100 * failed / ended
     tone = "good" if share < 1 else "warn" if share < 5 else "bad"
     note = f"{failed:,} of {ended:,} that ended"
-    return Tile("Failed in 24 hours", f"{share:.1f} %", note, tone, url=url)
+    return Tile("Failed, 24 hours", f"{share:.1f} %", note, tone, url=url)

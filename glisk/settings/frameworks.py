@@ -214,10 +214,7 @@ UNFOLD = {
         lambda request: static("glisk/admin.css"),
         lambda request: static("glisk/lists.css"),
     ],
-    "SCRIPTS": [
-        lambda request: static("glisk/admin.js"),
-        lambda request: static("glisk/search.js"),
-    ],
+    "SCRIPTS": [lambda request: static("glisk/admin.js")],
     "SIDEBAR": {"navigation": "glisk.console.navigation.sidebar"},
     "SHOW_HISTORY": True,
     "ACCOUNT": {

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from glisk.breaker import BreakerState
-from glisk.console.advice import advice_for_breaker, reason_for_breaker
+from glisk.console.advice import advice_for_breaker
 from tokens.admin.summary import ADVICE, advice_for_class, advice_for_waiting
 
 RUNBOOK = Path(__file__).resolve().parents[2] / "docs" / "runbook.md"
@@ -26,21 +26,13 @@ def test_a_breaker_comes_with_advice() -> None:
 
 
 def test_no_word_of_ours_decides_an_advice() -> None:
-    """The hints of the clients, and the address that was asked, speak of everything."""
-    hint = "POST /v1/models/plan/credit-402/scopes | Check the key, its scopes, the credit, 401."
+    """The address that was asked speaks of everything."""
+    hint = "POST /v1/models/plan/credit-402/scopes answered: its scopes, the credit, 401."
     for name in ("replicate", "pinata"):
         refusal = BreakerState(status=500, code="500", reason=hint)
         plain = advice_for_breaker(name, replace(refusal, said="Internal server error"))
         assert plain == advice_for_breaker(name, refusal)
         assert "status page" in plain
-
-
-def test_the_better_advice_stands_without_the_clients_hint() -> None:
-    reason = "chain: the node is on chain 1 | Check the key, its scopes"
-    refusal = BreakerState.parse({"reason": reason})
-    assert "must belong together" in advice_for_breaker("rpc", refusal)
-    assert reason_for_breaker("rpc", reason) == "chain: the node is on chain 1"
-    assert reason_for_breaker("odd", reason) == reason
 
 
 def test_a_token_that_waits_at_the_gate_has_not_failed() -> None:

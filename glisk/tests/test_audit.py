@@ -46,7 +46,7 @@ def test_everything_that_people_did_is_there_newest_first(admin_client: Client) 
     shown = [row[1:] for row in rows(admin_client.get(PAGE).content.decode())]
     assert shown[0][0] == "admin"
     assert "Changed Prompt" in shown[0][1]
-    assert shown[1] == ["admin", f"Token {token.pk}: Hold: Held.", "by a button"]
+    assert shown[1] == ["admin", f"Token #{token.pk}: Held", "by a button"]
     assert (shown[2][0], shown[2][2]) == ("api", "by the operations API")
     assert (shown[3][0], shown[3][2]) == ("repair_tokens", "by a command")
     assert shown[4] == ["maria", "Uploads: Paused", "maintenance at Pinata"]
@@ -69,6 +69,19 @@ def test_the_history_of_an_object_leads_there(admin_client: Client) -> None:
         found = rows(answer.content.decode())
         assert [row[3] for row in found if len(row) == 4] == why, name
     assert "No person has changed it." in answer.content.decode()
+
+
+def test_what_is_done_with_many_tokens_at_once_is_told_once(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "PAGE_SIZE", 3)
+    tokens = TokenFactory.create_batch(4, status=TokenStatus.READY)
+    give(admin_client, "tokens_token", "hold", *(token.pk for token in tokens), reason="wait")
+    first = admin_client.get(PAGE).content.decode()
+    older = re.search(r'href="(\?before=[^"]+)">Older', first)
+    assert older is not None
+    second = admin_client.get(PAGE + older[1].replace("&amp;", "&")).content.decode()
+    assert [len(rows(page)) for page in (first, second)] == [3, 1]
 
 
 def test_pages_follow_one_another_without_a_gap(

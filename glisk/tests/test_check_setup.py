@@ -167,7 +167,7 @@ def test_what_a_key_may_not_or_a_server_does_not_is_named(
         "logs": "eth_getLogs",
         "keeper": "KEEPER_ROLE",
         "callbacks": "REPLICATE_WEBHOOK_SECRET",
-        "listing": "405",
+        "listing": "May the token of REPLICATE_API_TOKEN list predictions?",
         "pinata": "403",
         "selfhosted": "the server is STARTING",
     }

@@ -207,7 +207,7 @@ def test_what_reveals_cost_lately() -> None:
     costs = reveal_costs()
     assert (costs.gas_per_token, costs.wei_per_token) == (100_000, 3_000_000)
     tile = gas_tile(costs)
-    assert (tile.value, tile.note) == ("100,000", "0.003 gwei each, by the last 2 tokens")
+    assert (tile.value, tile.note) == ("100,000", "0.003 gwei each; last 2 tokens")
 
 
 def test_the_chain() -> None:

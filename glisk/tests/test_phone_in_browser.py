@@ -50,7 +50,7 @@ def test_a_token_takes_two_lines_and_a_tap_opens_it(
     failed = rows.filter(has_text="#24")
     for part in ("failed", "permanent: pinata"):
         expect(failed.get_by_text(part)).to_be_visible()
-    expect(failed.locator(".field-minter")).to_be_hidden()
+    expect(failed.locator(".field-minted")).to_be_hidden()
     assert "Select record" not in page.locator("main, #main").first.inner_text()
     failed.click(position={"x": 200, "y": 50})
     expect(page.locator(".glisk-head h2")).to_contain_text("#24")

@@ -55,7 +55,7 @@ def test_tells_people_and_programs_how_it_stands() -> None:
 def test_trouble_has_an_exit_status_of_its_own_its_cause_and_what_to_do() -> None:
     build_world(1)
     assert "All well" in run(status=0)
-    reason = "pinata: HTTP 403: API_KEY_REVOKED | Check the key."
+    reason = "pinata: HTTP 403: API_KEY_REVOKED"
     for key, value, said in (
         ("pause:reveal", {"reason": "gas"}, "\nReveals paused · 1 token waits for "),
         (

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Forecast, Outcome
-from glisk.admin.formatting import NOTHING, age, ether, short, wallet_link
+from glisk.admin.formatting import NOTHING, age, ether, wallet_link
 from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, as_hash, as_id, column
 from glisk.permissions import SPEED_UP
 from reveals.admin.transactions import TransactionColumns, elapsed, page_link
@@ -81,7 +81,7 @@ _FACTS = ("nonce", "size", "attempts", "gas", "cost")
 
 @admin.register(RevealBatch)
 class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
-    list_display = ("number", "state", *_FACTS, "keeper_short", "opened", "took")
+    list_display = ("number", "state", *_FACTS, "opened", "took")
     list_filter = ("status",)
     ordering = ("-id",)
     sortable_by = ("number", "opened")
@@ -125,7 +125,6 @@ class RevealBatchAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
         "Speeding up",
         lambda batch: f"wanted by {batch.replace_by}" if batch.replace_at else NOTHING,
     )
-    keeper_short = column("Keeper", lambda batch: short(batch.keeper))
     keeper_link = column("Keeper", lambda batch: wallet_link(batch.keeper))
     cost = column("Cost", lambda batch: ether(mined.cost_wei if (mined := _mined(batch)) else None))
     took = column("Took", lambda batch: elapsed(batch.created_at, batch.closed_at))

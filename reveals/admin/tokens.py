@@ -56,6 +56,7 @@ REVEAL_TOKENS = AdminAction(
     forecast=_forecast_reveal,
     reason="none",
     icon="visibility",
+    logged=False,
     fits=lambda token: token.status == TokenStatus.READY and token.held_at is None,
 )
 

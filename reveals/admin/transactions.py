@@ -59,7 +59,7 @@ class TransactionColumns:
 
 @admin.register(RevealTransaction)
 class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
-    list_display = ("name", "state", "nonce", "size", "gas", "price", "cost", "signed", "took")
+    list_display = ("name", "state", "nonce", "size", "gas", "cost", "signed", "took")
     list_display_links = None  # the hash is a link, with a button beside it
     list_filter = ("status",)
     ordering = ("-signed_at",)
@@ -126,7 +126,7 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     block = column("Block", lambda row: block_link(row.block_number))
     hash_of_block = column("Block hash", lambda row: short(row.block_hash))
     raw_size = column("Signed transaction", lambda row: f"{len(row.raw_transaction):,} bytes")
-    took = column("Signed to mined", lambda row: elapsed(row.signed_at, row.confirmed_at))
+    took = column("Mined after", lambda row: elapsed(row.signed_at, row.confirmed_at))
     failure = column("Error", lambda row: text_block(row.error))
 
     @display(description="Replaced by")

@@ -70,8 +70,11 @@ class Screen:
         else:
             yield notes
         took = time.monotonic() - started
-        note = f"  [dim]{notes[0]}[/]" if notes else ""
-        self.show(f"  [green]✓[/] {text:<40} [dim]{took:5.1f} s[/]{note}")
+        line = f"  [green]✓[/] {text:<40} [dim]{took:5.1f} s[/]"
+        for note in notes:  # beside it, or below it where that has no room
+            beside = Text.from_markup(line).cell_len + 2 + len(note) <= self.console.width
+            line += f"{'  ' if beside else chr(10) + ' ' * 4}[dim]{note}[/]"
+        self.show(line)
 
     def event(self, text: str, *, mark: str, style: str) -> None:
         """Print one thing that happened, above the live picture if there is one."""

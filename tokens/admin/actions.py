@@ -52,7 +52,7 @@ def _repair(service: Callable[..., list[RepairResult]], **facts: Any) -> AdminAc
         results = service(token_ids=keys, actor="", reason="forecast", dry_run=True)
         return Forecast(outcomes_of(results), generation_cost(results))
 
-    return AdminAction(run=run, forecast=forecast, **facts)
+    return AdminAction(run=run, forecast=forecast, logged=False, **facts)
 
 
 def _recheck(keys: Sequence[Any], actor: str, reason: str) -> Sequence[Outcome]:

@@ -86,23 +86,22 @@ def _facts(token: Token, image: Any) -> Iterable[tuple[str, SafeString | str]]:
     yield "Author", author_of(token)
     yield "Prompt", format_html('<span class="glisk-prompt">{}</span>', token.prompt)
     if token.fallback_used:
-        yield "Fallback", "The vendor refused this prompt; the fallback prompt made the image."
+        yield "Fallback", "The vendor refused this prompt: the fallback prompt is used."
     if image is not None:
         kind = image.mime_type.removeprefix("image/").upper()
         yield "Image", f"{image.width} × {image.height} {kind}, {image.size_bytes / 1000:,.0f} kB"
     costs = [job.cost_usd for job in token.generation_jobs.all() if job.cost_usd]
     if costs:
-        yield "Paid", f"{usd(sum(costs, Decimal()))} for {counted(len(costs), 'image')}"
+        yield "Paid", f"{usd(sum(costs, Decimal()))} for {counted(len(costs), 'prediction')}"
 
 
 def author_of(token: Token) -> SafeString:
     """Return the author as one knows them, and the wallet that the collector named."""
     author, wallet = token.author, token.prompt_author_wallet
-    handle = author.twitter_handle or author.farcaster_handle
     if author.wallet_address.lower() != wallet.lower():
         name = admin_link(author, "not registered: default prompt")
     else:
-        name = admin_link(author, f"@{handle}" if handle else "registered")
+        name = admin_link(author, author.handle or "registered")
     return format_html("{} {}", wallet_link(wallet), name)
 
 

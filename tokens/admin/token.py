@@ -60,15 +60,8 @@ class UploadInline(UploadColumns, MachineInline):
 @admin.register(Token)
 class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     list_display = (
-        "number",
-        "thumbnail",
-        "state",
-        "in_state_for",
-        "problem",
-        "author_link",
-        "minted",
-        "minter",
-    )
+        "number", "thumbnail", "state", "in_state_for", "problem", "author_link", "minted",
+    )  # fmt: skip
     list_display_links = ("number",)
     list_filter = ("status", AttentionFilter, FailedTodayFilter, "fallback_used")
     list_select_related = ("author", "image")
@@ -119,7 +112,6 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     in_state_for = column("For", lambda token: age(token.status_changed_at))
     # ids are given in the order of mints
     minted = column("Age", lambda token: age(token.mint_timestamp), ordering="-token_id")
-    minter = column("Minter", lambda token: short(token.minter_address))
     paid_calls = column("Paid calls", lambda token: token.generation_attempts or NOTHING)
     claims = column("Attempts in this state", lambda token: token.attempts or NOTHING)
     reveal = column("Reveal", lambda token: transaction_link(token.reveal_tx_hash))
@@ -179,10 +171,9 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     @display(description="Author")
     def author_link(self, token: Token) -> SafeString:
         author = token.author
-        label = author.twitter_handle or author.farcaster_handle
         if token.prompt_author_wallet.lower() != author.wallet_address.lower():
             return format_html("{} <small>unregistered</small>", short(token.prompt_author_wallet))
-        return admin_link(author, f"@{label}" if label else shortened(token.prompt_author_wallet))
+        return admin_link(author, author.handle or shortened(token.prompt_author_wallet))
 
     @display(description="Problem")
     def problem(self, token: Token) -> SafeString | str:

@@ -121,11 +121,11 @@ def _known_state(before: int | None) -> dict[str, Any] | None:
 
 def _card(token: Token, author: Author | None) -> dict[str, Any]:
     wallet = token.prompt_author_wallet
-    handle = author and (author.twitter_handle or author.farcaster_handle)
+    handle = author and author.handle
     return {
         "token_id": token.pk,
         "name": token.name,
-        "author": f"@{handle}" if handle else f"{wallet[:6]}…{wallet[-4:]}",
+        "author": handle or f"{wallet[:6]}…{wallet[-4:]}",
         "author_address": wallet,
         "revealed_at": (token.revealed_at or token.status_changed_at).isoformat(),
         "image_url": gateway_url(token.image_cid),

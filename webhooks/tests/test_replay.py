@@ -59,7 +59,7 @@ def test_failed_events_are_replayed_and_done_ones_without_harm(three_failed: Non
     assert set(states().values()) == {EventStatus.PROCESSED}
     assert set(WebhookEvent.objects.values_list("error", flat=True)) == {""}
     before = list(Token.objects.values_list("token_id", "updated_at"))
-    assert "1 events processed, 0 tokens created" in replay("--event", "whevt_4")
+    assert "1 event processed, 0 tokens created" in replay("--event", "whevt_4")
     assert list(Token.objects.values_list("token_id", "updated_at")) == before
     assert WebhookEvent.objects.get(event_id="whevt_4").verdicts[0]["verdict"] == "duplicate"
 
@@ -68,7 +68,7 @@ def test_an_event_that_was_done_brings_back_what_was_lost(three_failed: None) ->
     """The database was restored from an older backup, but for the inbox."""
     Token.objects.all().delete()
     MintEvent.objects.all().delete()
-    assert "1 tokens created" in replay("--event", "whevt_4")
+    assert "1 token created" in replay("--event", "whevt_4")
 
 
 def test_a_range_of_time_is_replayed(three_failed: None) -> None:
@@ -96,7 +96,7 @@ def test_what_fails_again_is_named_with_status_2(
     WebhookEvent.objects.filter(event_id="whevt_1").update(body=b"not json")
     WebhookEvent.objects.create(event_id="whevt_5", body=b'{"id": 5}')
     told = replay("--failed")
-    assert "1 events processed, 1 tokens created, 3 failed" in told
+    assert "1 event processed, 1 token created, 3 failed" in told
     assert "whevt_1: The body is not JSON" in told
     assert "whevt_2: RuntimeError: still broken" in told
     assert "whevt_5: The event has no usable id" in told

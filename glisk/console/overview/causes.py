@@ -23,7 +23,6 @@ from glisk.console.advice import (
     advice_for_breaker,
     headline_with_problem,
     problem_of_breaker,
-    reason_for_breaker,
 )
 from glisk.engine.heartbeat import read_alarm
 from glisk.management.base import counted
@@ -189,7 +188,7 @@ def _breaker(vendor: str, row: SystemState) -> Trouble | None:
         "breaker",
         vendor,
         headline_with_problem([headline_for_breaker(vendor)], problem),
-        reason_for_breaker(vendor, breaker.reason),
+        breaker.reason,
         advice_for_breaker(vendor, breaker),
         stages=_BREAKERS.get(vendor, ()),
         problem=problem,
@@ -265,7 +264,7 @@ def _limit(vendor: str, row: SystemState) -> Trouble | None:
         headline, since = "limits the rate of calls", limit.refused_at
         pace = limit.limit_at(now.timestamp())
         words = f" About {pace:.0f} calls a minute are made." if pace else ""
-        reason = reason_for_breaker(vendor, limit.reason) + words
+        reason = limit.reason + words
         advice = advice_for_breaker(vendor, BreakerState(status=429))
     elif allowed and recent and sum(recent.values()) >= allowed - 1:  # some calls need two
         headline, since = "is called as often as the settings allow", min(recent)

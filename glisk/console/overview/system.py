@@ -8,6 +8,7 @@ from django.conf import settings
 from glisk.admin.formatting import duration
 from glisk.clock import database_now
 from glisk.engine.heartbeat import ALIVE_SECONDS
+from glisk.management.base import counted
 from glisk.models import SystemState, WorkerHeartbeat
 from tokens.recovery.progress import PROGRESS_KEY, Progress
 
@@ -49,7 +50,7 @@ class ChainFacts:
         if self.read_at is None or self.last_processed_block is None:
             return "nothing read from the chain yet"
         ago = duration((now - self.read_at).total_seconds())
-        return f"{self.blocks_behind or 0:,} blocks behind, read {ago} ago"
+        return f"{counted(self.blocks_behind or 0, 'block')} behind, read {ago} ago"
 
 
 def workers() -> list[Worker]:

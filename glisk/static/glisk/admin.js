@@ -1,4 +1,5 @@
-// Copies addresses, hashes and CIDs; and shows whole what is cut, also where no mouse points at it.
+// Copies addresses, hashes and CIDs; shows whole what is cut, also where no mouse points at it; leads
+// to the search; sends a confirmation once.
 "use strict";
 (() => {
   const said = document.createElement("p");
@@ -43,7 +44,26 @@
       say("");
     }
   });
+
+  // "/" and Ctrl+K lead to the search in the header, Escape out of it. On a list "/" is the list's own.
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") say("");
+    const field = document.getElementById("glisk-search");
+    const at = document.activeElement;
+    const types = at.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName);
+    const wanted = event.key === "k" && (event.ctrlKey || event.metaKey);
+    if (event.key === "Escape") {
+      say("");
+      if (at === field) at.blur();
+    } else if (field && (wanted || (event.key === "/" && !types && !document.getElementById("searchbar")))) {
+      event.preventDefault();
+      field.focus();
+      field.select();
+    }
+  });
+
+  // The server would only say that a second click changes nothing.
+  document.addEventListener("submit", (event) => {
+    if (!event.target.matches("form.glisk-action")) return;
+    for (const button of event.target.querySelectorAll("button[type=submit]")) button.disabled = true;
   });
 })();

@@ -7,7 +7,6 @@ from django.core.management.base import CommandError, CommandParser
 
 from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
-from glisk.errors import ProviderError
 from glisk.management.base import ExplainedCommand, counted
 from reveals.reconcile import Found, compare_transactions, reconcile_reveals
 from tokens.management.repairing import token_ids
@@ -35,14 +34,11 @@ revealed tokens with a URI that is not ours.
     def handle(self, *args: Any, **options: Any) -> None:
         chosen, dry_run = options["token_ids"], options["dry_run"]
         wanted = None if chosen is None else sorted({i for part in chosen for i in part})
-        try:
-            chain = ChainClient.from_settings()
-            if wanted is None:
-                compared = compare_transactions(chain, actor=ACTOR, dry_run=dry_run)
-                self._tell(compared, "transaction")
-            found = reconcile_reveals(chain, actor=ACTOR, token_ids=wanted, dry_run=dry_run)
-        except ProviderError as error:
-            raise CommandError(f"The chain could not be read: {error}") from error
+        chain = ChainClient.from_settings()
+        if wanted is None:
+            compared = compare_transactions(chain, actor=ACTOR, dry_run=dry_run)
+            self._tell(compared, "transaction")
+        found = reconcile_reveals(chain, actor=ACTOR, token_ids=wanted, dry_run=dry_run)
         self._tell({f"#{token_id}": what for token_id, what in found.items()}, "ready token")
         if dry_run:
             self.stdout.write("Dry run: this is what would be noted; nothing is changed.")

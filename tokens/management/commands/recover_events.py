@@ -7,7 +7,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
-from glisk.management.base import ExplainedCommand, at_least, progress_bar
+from glisk.management.base import ExplainedCommand, at_least, counted, progress_bar
 from tokens.recovery.backfill import Report, backfill
 from tokens.recovery.progress import load_progress
 
@@ -91,12 +91,15 @@ exit status:
             fault = error
         told = f"created, {len(report.adopted)} adopted as revealed"
         self.stdout.write(
-            f"Blocks {first} to {last}: {report.blocks} read in {reader.requests} "
-            f"requests ({reader.calls} RPC calls): {report.logs} mints, {report.created} tokens "
+            f"Blocks {first} to {last}: {report.blocks:,} read in "
+            f"{counted(reader.requests, 'request')} ({counted(reader.calls, 'RPC call')}): "
+            f"{counted(report.logs, 'mint')}, {counted(report.created, 'token')} "
             f"{'would be created' if dry_run else told}."
         )
         if report.completed:
-            self.stdout.write(f"{report.completed} tokens got the mint that was missing.")
+            self.stdout.write(
+                f"{counted(report.completed, 'token')} got the mint that was missing."
+            )
         for line in report.malformed:
             self.stdout.write(f"malformed: {line}")
         for outcome in (*report.conflicts, *report.reorged):
@@ -107,7 +110,7 @@ exit status:
             )
         if fault is not None:
             raise CommandError(
-                f"Stopped after {report.blocks} blocks: {fault}",
+                f"Stopped after {counted(report.blocks, 'block')}: {fault}",
                 returncode=PARTLY_DONE if report.blocks else 1,
             ) from fault
         if report.malformed or report.conflicts or report.reorged:

@@ -6,7 +6,7 @@ from django.core.management.base import CommandError, CommandParser
 
 from glisk.clients.chain import ChainClient
 from glisk.errors import ProviderError
-from glisk.management.base import ExplainedCommand, at_least, progress_bar
+from glisk.management.base import ExplainedCommand, at_least, counted, progress_bar
 from tokens.recovery.drift import ADVICE
 from tokens.recovery.gaps import GapReport, fill_gaps
 
@@ -71,8 +71,9 @@ exit status:
             "revealed by others."
         )
         self.stdout.write(
-            f"The contract has given out {report.next_token_id - 1} ids; {report.missing} are "
-            f"missing here ({reader.requests} requests, {reader.calls} RPC calls)."
+            f"The contract has given out {counted(report.next_token_id - 1, 'id')}; missing here: "
+            f"{report.missing:,} ({counted(reader.requests, 'request')}, "
+            f"{counted(reader.calls, 'RPC call')})."
             f"{'' if dry_run else told}"
         )
         if dry_run and report.ranges:
@@ -80,8 +81,8 @@ exit status:
             self.stdout.write(f"missing: {', '.join(spans[:20])}{', …' if spans[20:] else ''}")
         if report.left:
             self.stdout.write(
-                f"{report.left} are in no log, and too new to be taken without one: run it again "
-                "in a minute."
+                f"In no log, and too new to be taken without one: {report.left}. Run it again in a "
+                "minute."
             )
         for line in report.unread:
             self.stdout.write(f"logs not read: {line}")

@@ -199,12 +199,12 @@ def command(*arguments: str) -> str:
 def test_the_command_fills_and_says_so(history: DemoChain) -> None:
     lose(4, 5, 6, 11)
     told = command("--dry-run")
-    assert "4 are missing" in told
+    assert "missing here: 4 " in told
     assert "missing: 4 to 6, 11\n" in told
     assert Token.objects.count() == 8
     assert "3 registered from logs" in command("--limit", "1")
     assert "1 registered from logs" in command()
-    assert "0 are missing" in command()
+    assert "missing here: 0 " in command()
     assert_equal_to_chain(history)
 
 
@@ -229,7 +229,7 @@ def test_the_command_that_is_cut_short_says_how_far_it_came(
     with pytest.raises(CommandError, match="503") as caught:
         call_command("recover_tokens", stdout=output)
     assert caught.value.returncode == 2
-    assert "3 are missing here" in output.getvalue()
+    assert "missing here: 3 " in output.getvalue()
     assert "2 from the contract's facts" in output.getvalue()
     assert Token.objects.count() == 11
 

@@ -68,7 +68,8 @@ exit status:
                 failed.append(f"  {event_id}: {error}")
         done = len(keys) - len(failed)
         self.stdout.write(
-            f"{done} events processed, {created} tokens created, {len(failed)} failed."
+            f"{counted(done, 'event')} processed, {counted(created, 'token')} created, "
+            f"{len(failed)} failed."
         )
         if failed:
             self.stdout.write("\n".join(failed))

@@ -22,7 +22,7 @@ from glisk.console.advice import explain_refusal
 from glisk.console.alerts.targets import not_understood, targets
 from glisk.engine.heartbeat import ClockSkew, machine_skew
 from glisk.errors import ProviderError
-from glisk.management.base import ExplainedCommand, explain_database_error
+from glisk.management.base import ExplainedCommand, counted, explain_database_error
 from reveals.keeper import LOW, OK, keeper_address, look_at_keeper
 from tokens.models import Token
 
@@ -84,7 +84,7 @@ def _settings() -> str:
 
 def _chain() -> str:
     survey = ChainClient.from_settings().survey()
-    given_out = f"{survey.next_token_id - 1:,} tokens"
+    given_out = counted(survey.next_token_id - 1, "token")
     return (
         f"{settings.NETWORK}, block {survey.head.number:,}; the contract has given out {given_out}"
     )
@@ -115,7 +115,7 @@ def _keeper() -> str:
         return seen.reason
     if seen.status != OK:
         raise NotWellError(seen.reason)
-    return f"{seen.address} may reveal, and pays for about {seen.reveals_left:,} reveals"
+    return f"{seen.address} may reveal, and pays for about {counted(seen.reveals_left, 'reveal')}"
 
 
 def _keeper_key() -> str:
@@ -150,7 +150,10 @@ def _replicate() -> str:
 
 def _listing() -> str:
     """Ask for what lost replies are looked up in; a key may be refused just this."""
-    next(ReplicateClient().prediction_pages(created_after=database_now()))
+    try:
+        next(ReplicateClient().prediction_pages(created_after=database_now()))
+    except ProviderError as error:
+        raise NotWellError(explain_refusal("replicate_listing", error)) from error
     return "predictions can be listed: lost replies are found again"
 
 

@@ -16,7 +16,7 @@ from glisk.clients.chain import ChainClient
 from glisk.clients.replicate import ReplicateClient
 from glisk.engine.heartbeat import stages_alive
 from glisk.errors import ProviderError
-from glisk.management.base import ExplainedCommand
+from glisk.management.base import ExplainedCommand, counted
 from reveals.keeper import keeper_address
 from tokens.models import Token
 from tokens.recovery.paid_calls import adopt_paid_calls, end_waiting_samples, skip_used_numbers
@@ -126,17 +126,18 @@ exit status: 0 database, chain and vendors agree, 1 nothing was done, 2 somethin
             self.stdout.write(self.style.WARNING(str(error)))
             return False
         self.stdout.write(
-            f"{report.listed} predictions in Replicate's listing, {len(report.entered)} of them "
-            f"({report.cost_usd:f} US dollars) were not in the ledger and are now; tokens that get "
-            f"the image that is paid for: {len(report.resumed)}."
+            f"{counted(report.listed, 'prediction')} in Replicate's listing; not in the ledger "
+            f"before, and now: {len(report.entered)} ({report.cost_usd:f} US dollars); tokens that "
+            f"get the image that is paid for: {len(report.resumed)}."
         )
         if report.unreadable:
             self.stdout.write(
-                f"{report.unreadable} are of nobody: Replicate deletes inputs after an hour. They "
-                "are on its bill and not in the ledger, and their images may be paid for again."
+                f"Of nobody, since Replicate deletes inputs after an hour: {report.unreadable}. "
+                "They are on its bill and not in the ledger, and their images may be paid for "
+                "again."
             )
         if report.strangers:
-            self.stdout.write(f"{report.strangers} are samples, or somebody else's.")
+            self.stdout.write(f"Samples, or somebody else's: {report.strangers}.")
         for token_id, reason in report.held.items():
             self.stdout.write(f"token {token_id} is held: {reason}")
         return not report.held
