@@ -72,7 +72,7 @@ class WebhookSignature(BaseAuthentication, ABC):
 
     @property
     def _alarm(self) -> str:
-        return f"refused-webhooks-{self.vendor.lower()}"
+        return alarm_of(self.vendor)
 
     def _note_refused(self, reason: str) -> None:
         """Raise an alarm: a refusal is seen by nobody but the vendor, unless we say so.
@@ -96,6 +96,11 @@ class WebhookSignature(BaseAuthentication, ABC):
             )
         except (DatabaseError, InterfaceError) as error:
             logger.warning("refusal_not_noted", vendor=vendor.lower(), error=type(error).__name__)
+
+
+def alarm_of(vendor: str) -> str:
+    """Return the name of the alarm that a vendor's webhooks are refused."""
+    return f"refused-webhooks-{vendor.lower()}"
 
 
 def once_a_minute(what: str) -> bool:

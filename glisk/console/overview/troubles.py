@@ -42,6 +42,7 @@ from tokens.admin.summary import advice_for_class, advice_for_waiting
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.totals import Failures
+from webhooks.authentication import alarm_of
 
 # A drain that ends is followed by the next one within seconds.
 _NO_DRAIN_SECONDS = 30
@@ -100,13 +101,15 @@ def find_troubles(
         replace(cause, tokens=sum(g.number for g in waiting if g.stage in cause.stages))
         for cause in causes
     ]
+    # What is refused is missing, too: one cause.
+    is_refused = any(cause.name == alarm_of("alchemy") for cause in causes)
     found = [
         # A limit is met all the time; it is a trouble while somebody waits for it.
         *(cause for cause in told if cause.tokens or cause.kind != "limit"),
         *_without_progress(waiting, causes),
         *_held(groups),
         *_failed(failures),
-        *filter(None, [missing_webhooks()]),
+        *filter(None, [None if is_refused else missing_webhooks()]),
     ]
     return sorted(found, key=lambda trouble: trouble.level != PAGE)
 

@@ -29,6 +29,7 @@ from tokens.recovery.progress import Progress, save_progress
 from tokens.repairs import hold_tokens, release_tokens
 from tokens.states import TokenStatus
 from tokens.tests.factories import MintEventFactory, TokenFactory
+from webhooks.authentication import alarm_of
 from webhooks.models import WebhookEvent
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages, pytest.mark.usefixtures("all_is_well")]
@@ -173,6 +174,13 @@ def test_one_message_for_one_cause(told: Told) -> None:
     assert "5 tokens affected." in stuck["message"]
     old(TokenStatus.UPLOADING)
     assert told.now() == []
+
+
+def test_webhooks_that_are_refused_are_not_told_as_missing_too() -> None:
+    MintEventFactory.create(source="backfill", block_timestamp=timezone.now() - LONG)
+    assert [trouble.kind for trouble in read_troubles()] == ["webhook"]
+    raise_alarm(alarm_of("Alchemy"), headline="Alchemy's webhooks are refused")
+    assert [trouble.kind for trouble in read_troubles()] == ["alarm"]
 
 
 LITTLE = "The keeper 0x1 has 0.001 ETH, enough for about 40 reveals."
