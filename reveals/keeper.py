@@ -190,7 +190,7 @@ def _judge(facts: RevealFacts, history: FeeHistory, address: str, was: KeeperSta
     elif status != OK:
         effect = "Reveals pause" if status == EMPTY else "Reveals will soon pause"
         reason = (
-            f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, enough for about {left} "
+            f"The keeper {address} has {facts.balance_wei / 1e18:.9f} ETH, enough for about {left} "
             f"reveals. {effect} until it is topped up; they go on automatically."
         )
     moment = now.isoformat(timespec="seconds")

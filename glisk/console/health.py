@@ -6,7 +6,7 @@ details, money and keys are for those who may read the metrics (glisk/metrics/ac
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
@@ -25,10 +25,12 @@ from glisk import __version__
 from glisk.api.views import REFUSALS, OperationsView
 from glisk.clock import database_now
 from glisk.console.overview import take_overview
+from glisk.console.overview.causes import find_causes, one_for_one_cause
 from glisk.console.overview.system import chain_facts
 from glisk.database import unapplied_migrations
 from glisk.metrics.access import may_read
-from reveals.keeper import BLOCKED, EMPTY, keeper_state
+from reveals.keeper import BLOCKED, EMPTY, LOW, OK, keeper_state
+from reveals.keeper import KEY as KEEPER_KEY
 from tokens.states import TokenStatus
 from tokens.totals import count_by_state, error_rate_24h, spend_totals
 
@@ -186,6 +188,10 @@ def health_workers() -> Facts:
 def health_keeper() -> Facts:
     """Return `healthy` or `blocked`; for those who may read it the keeper's whole state."""
     state = keeper_state()
+    # A batch needs more than the look at the keeper asks for: all that it may cost, in advance.
+    for cause in one_for_one_cause(find_causes()):
+        if cause.kind == KEEPER_KEY and cause.stages and state.status in (OK, LOW):
+            state = replace(state, status=BLOCKED, reason=cause.reason)
     public = {"status": "blocked" if state.status in (BLOCKED, EMPTY) else "healthy"}
     return public, asdict(state)
 

@@ -231,6 +231,9 @@ def test_strict_answers_503_where_the_text_says_stale_blocked_or_no_worker(clien
     for status, strict in (("low", 200), ("empty", 503), ("blocked", 503)):
         SystemState.put("keeper", {"status": status})
         assert asked("keeper") == (200, strict, status)
+    SystemState.put("keeper", {"status": "low"})  # and a batch costs more than is left
+    SystemState.put("breaker:chain", {"state": "open", "code": "no_funds"})
+    assert asked("keeper") == (200, 503, "blocked")
 
 
 KEEPER = {"status": "low", "reason": "has 0.01 ETH", "address": wallet(9), "balance_wei": 10**16}

@@ -192,8 +192,8 @@ class Compose(RevealStep[Composition, Composed]):
             )
         if facts.balance_wei < cost_wei:
             return AccountError(
-                f"The keeper {address} has {facts.balance_wei / 1e18:.6f} ETH, and the next reveal "
-                f"may cost {cost_wei / 1e18:.6f} ETH, with what is in flight. Send it some; "
+                f"The keeper {address} has {facts.balance_wei / 1e18:.9f} ETH, and the next reveal "
+                f"may cost {cost_wei / 1e18:.9f} ETH, with what is in flight. Send it some; "
                 "reveals go on automatically.",
                 vendor=VENDOR,
                 code="no_funds",

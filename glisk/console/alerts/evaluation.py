@@ -56,6 +56,8 @@ def note_troubles() -> int:
         alerts = {(alert.kind, alert.name): alert for alert in Alert.objects.filter(ended_at=None)}
         told: list[tuple[Alert, Event]] = []
         for key, trouble in troubles.items():
+            if _is_milder(trouble, alerts.get(key)):
+                continue  # what needed a person is over; what is left of it is told anew
             alert = alerts.pop(key, None) or Alert(
                 kind=trouble.kind, name=trouble.name, seen_at=now
             )
@@ -70,9 +72,15 @@ def note_troubles() -> int:
         return _write(told, [trouble.title for trouble in troubles.values()], now)
 
 
+def _is_milder(trouble: Trouble, alert: Alert | None) -> bool:
+    """Tell whether a page that was told is only a warning by now."""
+    if alert is None or alert.told_at is None:
+        return False
+    return (alert.level, trouble.level) == (PAGE, WARN)
+
+
 def _copy(trouble: Trouble, alert: Alert) -> None:
-    if alert.level != PAGE:  # whoever was woken hears the end
-        alert.level = trouble.level
+    alert.level = trouble.level
     alert.began_at = alert.began_at or trouble.since or alert.seen_at
     alert.gone_at = None
     alert.tokens, alert.url = trouble.tokens, page_of(trouble)

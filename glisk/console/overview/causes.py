@@ -207,7 +207,7 @@ def one_for_one_cause(causes: Iterable[Trouble]) -> list[Trouble]:
     for found in causes:
         cause = found
         if found.problem in NODE_PROBLEMS:
-            cause = replace(found, name="rpc")
+            cause = replace(found, kind="breaker", name="rpc")
         elif found.problem in KEEPER_PROBLEMS:
             cause = replace(found, kind=KEEPER_KEY, name=KEEPER_KEY)
         key = cause.problem or f"{cause.kind}:{cause.name}"

@@ -226,6 +226,18 @@ def test_the_keeper_is_one_cause_before_and_while_reveals_wait_for_it(
     assert over["title"].startswith("OVER")
 
 
+def test_a_page_of_which_a_warning_is_left_is_over(told: Told) -> None:
+    SystemState.put("keeper", {"status": "low", "reason": LITTLE})
+    Breaker("chain").failed(AccountError(LITTLE, vendor="chain", code="no_funds"))
+    (begun,) = told.now()
+    assert begun["title"].startswith("PAGE")
+    _forget("breaker:chain")
+    (over,) = told.now()
+    assert over["title"] == f"OVER {begun['title'].removeprefix('PAGE ')}"
+    assert told.now() == []  # not again so soon
+    assert Alert.objects.get(ended_at=None).level == WARN
+
+
 def test_the_dashboard_shows_the_level(admin_client: Client) -> None:
     pause_stage("upload", actor="operator ada", reason="the moon is full")
     old(TokenStatus.READY)
