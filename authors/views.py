@@ -1,6 +1,6 @@
 """The API of an author: what is known of them, the message to sign, and their prompt.
 
-No endpoint ever returns a prompt.
+None of them returns a prompt. A token's provenance may (docs/adr/0023-prompts-are-private.md).
 """
 
 from django.core.exceptions import ValidationError

@@ -106,7 +106,6 @@ def _bundle(
             "block_number": reveal.block_number,
             "block_hash": reveal.block_hash,
             "keeper": reveal.keeper,
-            "nonce": reveal.nonce,
             "revealed_at": token.revealed_at.isoformat() if token.revealed_at else None,
         },
     }
@@ -115,9 +114,10 @@ def _bundle(
 def _prompt(token: Token, job: ImageGenerationJob, salt: str) -> dict[str, str]:
     """Return the digest, and what it is made of where the author has made the prompt public.
 
-    Tokens of before the digest have no salt: without one a private prompt could be guessed.
+    Tokens of before the digest have no salt, and none without one: it could be guessed.
     """
-    prompt, is_public = job.input["prompt"], token.author.prompt_is_public
-    digest = prompt_digest(salt=salt, prompt=prompt) if salt or is_public else ""
-    told = {"prompt": prompt, "prompt_salt": salt} if is_public else {}
-    return {"prompt_sha256": digest, **told}
+    prompt = job.input["prompt"]
+    told = {"prompt_sha256": prompt_digest(salt=salt, prompt=prompt) if salt else ""}
+    if token.author.prompt_is_public:
+        told |= {"prompt": prompt, "prompt_salt": salt}
+    return told

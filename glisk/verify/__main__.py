@@ -5,9 +5,11 @@
     curl …/api/tokens/42/provenance | python -m glisk.verify -
 
 exit status:
-  0  everything that was checked holds
+  0  everything that can be checked holds
   1  something is false
   2  a source did not answer, or a file cannot be read; nothing was found to be false
+
+marks: ✓ holds, ✗ is false, ? a source did not answer, - nobody tells it or can check it
 """
 
 from __future__ import annotations
@@ -15,53 +17,65 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 from glisk.verify.checks import Check, Verdict, verify
 from glisk.verify.sources import GATEWAY, NODES, Gateway, Node
 
-_MARKS = {Verdict.HOLDS: "✓", Verdict.FALSE: "✗", Verdict.UNKNOWN: "?"}
-_NOT_FAULTS = ("it is private", "metadata of this age do not tell it")
+_MARKS = {Verdict.HOLDS: "✓", Verdict.FALSE: "✗", Verdict.UNKNOWN: "?", Verdict.UNTOLD: "-"}
+_CHAINS = {8453: "Base", 84532: "Base Sepolia, a test network"}
+_LONGEST_LINE = 600
 
 
 def main(arguments: list[str] | None = None) -> int:
+    if isinstance(sys.stdout, TextIOWrapper):  # a terminal that has no ✓ still tells the rest
+        sys.stdout.reconfigure(errors="replace")
     options = _read_arguments(arguments)
     gateway = None if options.offline else Gateway(options.gateway)
-    faults = unanswered = bundles = 0
-    for bundle in _bundles(options.files):
-        bundles += 1
-        node = None if options.offline else _node(options.node, bundle)
-        checks = list(verify(bundle, gateway=gateway, node=node))
-        if not options.offline and node is None and len(checks) > 1:
-            checks.append(Check("The chain agrees", Verdict.UNKNOWN, "name a node: --node URL"))
-        faults += sum(check.verdict is Verdict.FALSE for check in checks)
-        unanswered += sum(
-            check.verdict is Verdict.UNKNOWN and check.detail not in _NOT_FAULTS for check in checks
-        )
-        _tell(bundle, checks, contract=options.contract)
-        faults += _is_foreign(bundle, options.contract)
-    if not bundles:
-        print("There is no bundle in what was given.", file=sys.stderr)
-        return 2
-    print(f"{bundles} checked: {faults} false, {unanswered} not answered")
-    return 1 if faults else 2 if unanswered else 0
+    verdicts: Counter[Verdict] = Counter()
+    bundles = 0
+    try:
+        for bundle in _bundles(options.files):
+            bundles += 1
+            node = None if options.offline else _node(options.node, bundle)
+            checks = list(verify(bundle, gateway=gateway, node=node, contract=options.contract))
+            if not options.offline and node is None and len(checks) > 1:
+                checks.append(Check("The chain agrees", Verdict.UNKNOWN, "name a node: --node URL"))
+            verdicts.update(check.verdict for check in checks)
+            _tell(bundles, bundle, checks)
+        if not bundles:
+            raise _UnreadableError("There is no bundle in what was given.")
+    except _UnreadableError as error:
+        print(error, file=sys.stderr)
+        verdicts[Verdict.UNKNOWN] += 1
+    false, unanswered = verdicts[Verdict.FALSE], verdicts[Verdict.UNKNOWN]
+    print(f"{bundles} checked: {false} false, {unanswered} not answered")
+    return 1 if false else 2 if unanswered else 0
 
 
-def _tell(bundle: Any, checks: list[Check], *, contract: str) -> None:
-    token_id = bundle.get("token_id", "?") if isinstance(bundle, dict) else "?"
-    print(f"Token {token_id}")
-    if _is_foreign(bundle, contract):
-        print(f"  {_MARKS[Verdict.FALSE]} The contract is {contract}")
+class _UnreadableError(Exception):
+    """A file cannot be read."""
+
+
+def _tell(number: int, bundle: Any, checks: list[Check]) -> None:
+    if len(checks) > 1:  # it has the form of one
+        chain = _CHAINS.get(bundle["chain_id"], f"chain {bundle['chain_id']}")
+        _say(f"Token {bundle['token_id']} of {bundle['contract']} on {chain}")
+    else:
+        _say(f"Bundle {number}")
     for check in checks:
         detail = f": {check.detail}" if check.detail else ""
-        print(f"  {_MARKS[check.verdict]} {check.what}{detail}")
+        _say(f"  {_MARKS[check.verdict]} {check.what}{detail}")
 
 
-def _is_foreign(bundle: Any, contract: str) -> bool:
-    told = str(bundle.get("contract", "")) if isinstance(bundle, dict) else ""
-    return bool(contract) and told.lower() != contract.lower()
+def _say(line: str) -> None:
+    """Print a line; what a bundle or a source says may hold no line of its own, and no command."""
+    plain = "".join(letter if letter.isprintable() else "\ufffd" for letter in line)
+    print(plain if len(plain) <= _LONGEST_LINE else plain[:_LONGEST_LINE] + "…")
 
 
 def _node(url: str, bundle: Any) -> Node | None:
@@ -71,24 +85,26 @@ def _node(url: str, bundle: Any) -> Node | None:
 
 
 def _bundles(files: list[str]) -> Iterator[Any]:
-    """Yield what stands in the files: one JSON document each, or one a line."""
+    """Yield what stands in the files: one JSON document each, or one a line.
+
+    Raises `_UnreadableError`.
+    """
     for name in files:
         try:
             text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            print(f"{name} cannot be read: {error}", file=sys.stderr)
-            sys.exit(2)
+            raise _UnreadableError(f"{name} cannot be read: {error}") from error
         try:
             yield json.loads(text)
             continue
-        except ValueError:
-            lines = [line for line in text.splitlines() if line.strip()]
-        for number, line in enumerate(lines, 1):
+        except (ValueError, RecursionError):
+            pass
+        for number, line in enumerate(text.split("\n"), 1):  # a prompt may hold other line ends
             try:
-                yield json.loads(line)
-            except ValueError:
-                print(f"Line {number} of {name} is not JSON.", file=sys.stderr)
-                sys.exit(2)
+                if line.strip():
+                    yield json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise _UnreadableError(f"Line {number} of {name} is not JSON.") from error
 
 
 def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -100,7 +116,7 @@ def _read_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("files", nargs="+", metavar="FILE", help="a bundle, JSON lines, or -")
     parser.add_argument("--node", default="", metavar="URL", help="JSON-RPC; Base's own by default")
     parser.add_argument("--gateway", default=GATEWAY, metavar="URL", help=f"default {GATEWAY}")
-    parser.add_argument("--contract", default="", metavar="0x…", help="it must be this one")
+    parser.add_argument("--contract", default="", metavar="0x…", help="yours; default GLISK's")
     parser.add_argument("--offline", action="store_true", help="only what follows from the bundle")
     return parser.parse_args(arguments)
 

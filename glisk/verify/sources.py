@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
+import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-TIMEOUT_SECONDS: Final = 30.0
+from glisk.cid import cid_matches
+
+TIMEOUT_SECONDS: Final = 60.0  # in all, for one file or answer
 MOST_BYTES: Final = 64 * 2**20
 # Public ones: https://docs.base.org/base-chain/quickstart/connecting-to-base
 NODES: Final[Mapping[int, str]] = {
@@ -21,6 +26,11 @@ NODES: Final[Mapping[int, str]] = {
     84532: "https://sepolia.base.org",
 }
 GATEWAY: Final = "https://ipfs.io"
+# GLISK's own, by chain.
+CONTRACTS: Final[Mapping[int, str]] = {
+    8453: "0xb43185E67D4Fb27115AC419C9F8A335cC0B837B9",
+    84532: "0x569d456c584Ac2bb2d66b075a31278630E7d43a0",
+}
 
 # Of the contract (solc 0.8.20): the first four bytes of keccak256 of the signature.
 _URI: Final = "0xc87b56dd"  # tokenURI(uint256)
@@ -37,8 +47,11 @@ class Gateway:
         self._url = url.rstrip("/")
 
     def read(self, cid: str) -> bytes:
-        """Return a file's bytes. Raises `Unreachable`."""
-        return _fetch(f"{self._url}/ipfs/{cid}")
+        """Return a file's bytes. Raises `Unreachable`, also if they are not that file's."""
+        data = _fetch(f"{self._url}/ipfs/{cid}")
+        if not cid_matches(data, cid):
+            raise Unreachable(f"{_host(self._url)} sends other bytes than those of {cid}")
+        return data
 
 
 class Node:
@@ -87,18 +100,68 @@ class Node:
         return bytes.fromhex(str(self.call("eth_call", call, "latest")).removeprefix("0x"))
 
 
+def _opener() -> urllib.request.OpenerDirector:
+    """Return one that follows redirects to HTTP addresses only; the usual one knows FTP too."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler,
+        urllib.request.UnknownHandler,
+        urllib.request.HTTPHandler,
+        urllib.request.HTTPSHandler,
+        urllib.request.HTTPDefaultErrorHandler,
+        urllib.request.HTTPRedirectHandler,
+        urllib.request.HTTPErrorProcessor,
+    ):
+        opener.add_handler(handler())
+    return opener
+
+
 def _fetch(url: str, body: bytes | None = None) -> bytes:
-    host = urlsplit(url).netloc
-    if not url.startswith(("http://", "https://")):
-        raise Unreachable(f"not an HTTP address: {url}")
+    """Return what an address answers. Raises `Unreachable`.
+
+    A thread of its own asks, because one that sends a byte now and then would hold us for ever.
+    """
+    late = Unreachable(f"{_host(url)} takes longer than {TIMEOUT_SECONDS:g} s")
+    answers: list[bytes | Exception] = []
+
+    def ask() -> None:
+        try:
+            answers.append(_ask(url, body))
+        except Exception as error:  # noqa: BLE001 - for the caller, whatever it is
+            answers.append(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(TIMEOUT_SECONDS)
+    answer = answers[0] if answers else late
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
+
+
+def _ask(url: str, body: bytes | None) -> bytes:
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise Unreachable("an address with a user's name is not supported")
     # Some gateways refuse what Python calls itself by default.
     headers = {"User-Agent": "glisk-verify", "Content-Type": "application/json"}
-    request = urllib.request.Request(url, body, headers)  # noqa: S310 - checked above
     try:
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
+        request = urllib.request.Request(url, body, headers)  # noqa: S310 - by `_opener`
+        with _opener().open(request, timeout=TIMEOUT_SECONDS) as answer:
             data: bytes = answer.read(MOST_BYTES + 1)
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Unreachable(f"{host} does not answer: {error}") from error
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise Unreachable(f"{_host(url)} does not answer: {error}") from None
+    except OSError as error:
+        raise Unreachable(f"{_host(url)} does not answer: {error}") from error
+    except (http.client.HTTPException, ValueError) as error:  # whose text may hold a password
+        raise Unreachable(f"{_host(url)} does not answer: {type(error).__name__}") from error
     if len(data) > MOST_BYTES:
-        raise Unreachable(f"{host} sends more than {MOST_BYTES:,} bytes")
+        raise Unreachable(f"{_host(url)} sends more than {MOST_BYTES:,} bytes")
     return data
+
+
+def _host(url: str) -> str:
+    """Name a source without its path or user, where keys stand."""
+    with suppress(ValueError):
+        return urlsplit(url).hostname or "an address without a host"
+    return "what is no address"

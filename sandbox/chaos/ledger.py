@@ -14,6 +14,7 @@ from typing import Any
 
 from glisk.verify.checks import Verdict, verify
 from glisk.verify.sources import Gateway, Node
+from sandbox.accounts import CONTRACT_ADDRESS
 from sandbox.demo.evidence import Evidence, judge
 from sandbox.demo.people import author_of
 from sandbox.world import World
@@ -149,12 +150,15 @@ def _provenance(facts: Facts) -> Iterator[str]:
     gateway, node = map(str, facts.sources)
     for bundle in bundles:
         token_id, made = bundle["token_id"], bundle["generation"]
-        for check in verify(bundle, gateway=Gateway(gateway), node=Node(node)):
-            if check.verdict is not Verdict.HOLDS:
+        contract = CONTRACT_ADDRESS
+        for check in verify(bundle, gateway=Gateway(gateway), node=Node(node), contract=contract):
+            if check.verdict in (Verdict.FALSE, Verdict.UNKNOWN):
                 yield f"token {token_id}: {check.what}: {check.verdict} {check.detail}"
-        author = author_of(bundle["author"])
-        if author and not made["fallback_prompt"] and made.get("prompt") != author.prompt:
-            yield f"token {token_id} was made by the prompt {made.get('prompt')!r}"
+        author, sent = author_of(bundle["author"]), facts.predictions[made["prediction"]]["input"]
+        if made.get("prompt") != sent["prompt"]:
+            yield f"token {token_id} says {made.get('prompt')!r}, the vendor {sent['prompt']!r}"
+        if author and not made["fallback_prompt"] and sent["prompt"] != author.prompt:
+            yield f"token {token_id} was made by the prompt {sent['prompt']!r}"
 
 
 # What is called a secret in the environment of the program.
@@ -169,7 +173,8 @@ def leaked_secrets(world: World) -> Iterator[str]:
         for name, value in world.env.items()
         if name.endswith(_SECRET_NAMES) and len(value) >= _SHORTEST_SECRET
     }
-    for log in sorted((world.directory / "logs").glob("w*.log")):  # web and workers
+    logs = [*(world.directory / "logs").glob("*.log"), world.directory / "postgres" / "log"]
+    for log in sorted(logs):
         text = log.read_text(errors="replace")
         for name, value in secrets.items():
             if value in text:

@@ -5,7 +5,6 @@ job succeeded â†’ captured, token uploading with CID and metadata; job errored â
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +26,7 @@ from glisk.clients.image_download import (
 from glisk.engine.broker import notify
 from glisk.engine.step import Done, Failed
 from glisk.errors import ContentPolicyError, ProviderError, TransientError, as_provider_error
-from glisk.verify import prompt_digest
+from glisk.verify import SALT_BYTES, canonical_json, prompt_digest
 from tokens.models import ImageGenerationJob, TokenImage
 from tokens.models.job import JobStatus
 from tokens.models.token import token_name
@@ -183,7 +182,7 @@ def build_metadata(
         "attributes": [{"trait_type": trait, "value": value} for trait, value in traits if value],
         **({"provenance": origin} if origin else {}),
     }
-    return json.dumps(document, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return canonical_json(document)
 
 
 def origin_of(job: ImageGenerationJob, *, salt: str) -> dict[str, Any]:
@@ -212,7 +211,7 @@ def save_captured(
         results = []
         for claim, job, image in captured:
             twitter, farcaster = handles.get(claim.token_id, (None, None))
-            salt = secrets.token_hex(16)
+            salt = secrets.token_hex(SALT_BYTES)
             text = build_metadata(
                 token_id=claim.token_id,
                 image_cid=image.cid,

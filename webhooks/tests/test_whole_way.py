@@ -17,7 +17,7 @@ from pytest_django import Settings
 
 from authors.models import Author
 from authors.tests.factories import AuthorFactory
-from glisk.cid import compute_cid
+from glisk.cid import DAG_PB, Cid, compute_cid, parse_cid
 from glisk.engine.drain import Drain
 from glisk.tests.pace import hurry
 from glisk.verify.__main__ import main
@@ -37,6 +37,8 @@ from webhooks.tests.sending import activity_event, post_alchemy
 __all__ = ["_vendors", "vendors"]
 
 pytestmark = [pytest.mark.fast, pytest.mark.django_db]
+
+WHOLE = "The bundle is whole and of a known version"
 
 
 @contextmanager
@@ -103,12 +105,13 @@ def test_a_signed_webhook_becomes_a_revealed_token(
     bundle = client.get(f"/api/tokens/{tokens[0].pk}/provenance").json()
     assert "a fox" not in json.dumps(bundle)
     checks = checks_of(bundle, chain, vendors)
-    assert [check.detail for check in checks if check.verdict != Verdict.HOLDS] == ["it is private"]
+    assert {check.verdict for check in checks} == {Verdict.HOLDS, Verdict.UNTOLD}, checks
+    assert "it is private" in [check.detail for check in checks]
 
 
 def checks_of(bundle: Any, chain: DemoChain, vendors: Vendors) -> list[Check]:
     gateway, node = Gateway(vendors.gateway.url), Node(chain.rpc_url)
-    return list(verify(bundle, gateway=gateway, node=node))
+    return list(verify(bundle, gateway=gateway, node=node, contract=chain.contract.address))
 
 
 def check_what_strangers_see(
@@ -120,36 +123,71 @@ def check_what_strangers_see(
     bundle, other = map(json.loads, lines.getvalue().splitlines())
     assert client.get(f"/api/tokens/{bundle['token_id']}/provenance").json() == bundle
     assert bundle["generation"]["prompt"] == "a fox in the snow"
-    checks = checks_of(bundle, chain, vendors)
+    *checks, told = checks_of(bundle, chain, vendors)
     assert {check.verdict for check in checks} == {Verdict.HOLDS}, checks
-    assert len(checks) >= 20
+    assert len(checks) >= 25
+    assert told.detail == (
+        "generation.fallback_prompt, generation.finished_at, generation.service, "
+        "generation.started_at, image.mime_type, reveal.revealed_at"
+    )
 
-    text = bundle["metadata"]["text"].replace("GLISK", "GLOSS")
+    made, mint, image = bundle["generation"], bundle["mint"], bundle["image"]
+    text, prompt, salt = bundle["metadata"]["text"], made["prompt"], made["prompt_salt"]
+    stranger = AUTHORS[1].address
+    # What is changed in the bundle, and the check that has to name it.
     falsified: dict[str, tuple[dict[str, Any], str]] = {
         "another image": ({"image": other["image"]}, "The metadata names the image"),
+        "the image under another codec": (
+            {"image.cid": str(Cid(1, DAG_PB, parse_cid(image["cid"]).digest))},
+            "The metadata names the image",
+        ),
         "another hash": ({"image.sha256": "00" * 32}, "The image's bytes have the SHA-256"),
-        "another author": ({"author": AUTHORS[1].address}, "The token's author is this wallet"),
-        "another minter": ({"minter": AUTHORS[1].address}, "The mint's minter is this wallet"),
+        "another size": ({"image.size_bytes": 1}, "The image has this size"),
+        "another author": ({"author": stranger}, "The token's author is this wallet"),
+        "another minter": ({"minter": stranger}, "The mint's minter is this wallet"),
         "another prompt": ({"generation.prompt": "a dog"}, "The prompt is the one that was bound"),
+        "a prompt that is no text": ({"generation.prompt": ["a dog"]}, "The bundle can be read"),
+        "letters of the prompt in its salt": (
+            {
+                "generation.prompt": prompt[6:],
+                "generation.prompt_salt": salt + prompt[:6].encode().hex(),
+            },
+            "The bundle can be read",
+        ),
         "another model": ({"generation.model": "x/y"}, "The metadata binds the model"),
         "another seed": ({"generation.seed": 0}, "The metadata binds the seed"),
         "another prediction": ({"generation.prediction": "x"}, "The metadata binds the prediction"),
+        "another digest": ({"generation.prompt_sha256": "0"}, "The metadata binds the prompt"),
         "another chain": ({"chain_id": 8453}, "The node is of this chain"),
-        "another contract": ({"contract": KEEPER.address}, "The token is revealed"),
-        "another keeper": ({"reveal.keeper": AUTHORS[0].address}, "The reveal is by this keeper"),
+        "another contract": ({"contract": KEEPER.address}, "The contract is the one that is meant"),
+        "another keeper": ({"reveal.keeper": stranger}, "The reveal is by this keeper"),
         "another metadata": (
-            {"metadata.text": text, "metadata.cid": compute_cid(text.encode(), version=0)},
+            _metadata(text.replace("GLISK", "GLOSS")),
             "The token's URI is this metadata",
         ),
+        "metadata that say a thing twice": (
+            _metadata('{"image":"ipfs://x",' + text[1:]),
+            "The metadata is canonical JSON",
+        ),
+        "metadata of another CID": (
+            {"metadata.cid": other["metadata"]["cid"]},
+            "The metadata has its CID",
+        ),
         "another token": ({"token_id": other["token_id"]}, "The metadata names the token"),
-        "another mint": (
-            {"mint.transaction": bundle["reveal"]["transaction"]},
-            "The mint is on chain",
+        "a token of no mint": ({"token_id": 999}, "The mint is of this token"),
+        "another mint": ({"mint.transaction": bundle["reveal"]["transaction"]}, "The mint is on"),
+        "another log": ({"mint.log_index": mint["log_index"] - 1}, "The mint is on chain"),
+        "a block of a mint that a reorg took": (
+            {"mint.block_hash": "0x" + "00" * 32},
+            "The mint's block is this one",
         ),
         "another time": ({"mint.minted_at": "2020-01-01T00:00:00+00:00"}, "The mint's block has"),
-        "nonsense": ({"mint.minted_at": "soon"}, "All of it can be read"),
-        "another version": ({"version": 2}, "The bundle is whole and of a known version"),
-        "a missing part": ({"reveal": None}, "The bundle is whole and of a known version"),
+        "another reveal": ({"reveal.transaction": mint["transaction"]}, "The reveal is on chain"),
+        "another block": ({"reveal.block_number": 1}, "The reveal's block is this one"),
+        "a time of nowhere": ({"mint.minted_at": "2020-01-01T00:00:00"}, WHOLE),
+        "nonsense": ({"mint.minted_at": "soon"}, WHOLE),
+        "another version": ({"version": 2}, WHOLE),
+        "a missing part": ({"reveal": None}, WHOLE),
     }
     for name, (changes, what) in falsified.items():
         changed = copy.deepcopy(bundle)
@@ -164,6 +202,13 @@ def check_what_strangers_see(
     bad.write_text(json.dumps(bundle | {"minter": KEEPER.address}))
     sources = ["--node", chain.rpc_url, "--gateway", vendors.gateway.url]
     assert main([str(good), *sources, "--contract", bundle["contract"]]) == 0
+    assert main([str(good), *sources]) == 2  # is it the contract that is meant?
     assert main([str(good), *sources, "--contract", KEEPER.address]) == 1
+    sources += ["--contract", bundle["contract"]]
     assert main([str(bad), *sources]) == 1
     assert main([str(good), *sources, "--node", "http://127.0.0.1:1"]) == 2
+
+
+def _metadata(text: str) -> dict[str, str]:
+    """Return the change to other metadata with their right CID."""
+    return {"metadata.text": text, "metadata.cid": compute_cid(text.encode(), version=0)}

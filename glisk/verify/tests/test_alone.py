@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from glisk.cid import compute_cid
-from glisk.verify import FORMAT, VERSION, prompt_digest
+from glisk.verify import FORMAT, VERSION, canonical_json, prompt_digest
+from glisk.verify.__main__ import main
 
 GLISK = Path(__file__).resolve().parents[2]
 HASH, WALLET, SALT = "0x" + "1" * 64, "0x" + "2" * 40, "ab" * 16
@@ -19,9 +20,10 @@ BLOCK = {"transaction": HASH, "block_number": 1, "block_hash": HASH}
 def a_bundle() -> dict[str, object]:
     digest = prompt_digest(salt=SALT, prompt="a fox")
     made = {"model": "m", "prediction": "p", "seed": 1, "prompt_sha256": digest}
-    image = {"cid": "bafkreib7iuxn6dmu4qki7ibjr2arn7dp5y7etonjbsqjnu2oaccs6ymmfe", "sha256": "0"}
+    cid = "bafkreib7iuxn6dmu4qki7ibjr2arn7dp5y7etonjbsqjnu2oaccs6ymmfe"
+    image = {"cid": cid, "sha256": "0", "size_bytes": 1}
     document = {"name": "GLISK S0 #7", "image": f"ipfs://{image['cid']}", "provenance": made}
-    text = json.dumps(document)
+    text = canonical_json(document)
     return {
         "format": FORMAT, "version": VERSION, "chain_id": 8453, "contract": WALLET, "token_id": 7,
         "author": WALLET, "minter": WALLET,
@@ -33,22 +35,50 @@ def a_bundle() -> dict[str, object]:
     }  # fmt: skip
 
 
+@pytest.fixture
+def alone(tmp_path: Path) -> Path:
+    """What docs/provenance.md says is enough, and nothing else."""
+    shutil.copytree(GLISK / "verify", tmp_path / "glisk" / "verify")
+    shutil.copy(GLISK / "cid.py", tmp_path / "glisk")
+    (tmp_path / "glisk" / "__init__.py").touch()
+    return tmp_path
+
+
+def run(directory: Path, *arguments: str) -> tuple[int, str]:
+    """Run it without any package, environment or address; return its status and what it says."""
+    ran = subprocess.run(
+        [sys.executable, "-S", "-E", "-m", "glisk.verify", *arguments, "--offline"],
+        cwd=directory,
+        env={},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ran.returncode, ran.stdout + ran.stderr
+
+
 @pytest.mark.process
-def test_it_runs_without_any_package(tmp_path: Path) -> None:
-    alone = tmp_path / "glisk"
-    shutil.copytree(GLISK / "verify", alone / "verify")
-    shutil.copy(GLISK / "cid.py", alone)
-    (alone / "__init__.py").touch()
+def test_it_runs_without_any_package(alone: Path) -> None:
     bundle = a_bundle()
-    for name, token_id, status in (("good", 7, 0), ("bad", 8, 1)):
-        (tmp_path / name).write_text(json.dumps(bundle | {"token_id": token_id}))
-        ran = subprocess.run(
-            [sys.executable, "-S", "-E", "-m", "glisk.verify", name, "--offline"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert ran.returncode == status, ran.stdout + ran.stderr
-    assert "✗ The metadata names the token: it is 7, the bundle says 8" in ran.stdout
+    (alone / "good").write_text(json.dumps(bundle))
+    assert run(alone, "good", "--contract", WALLET)[0] == 0
+    assert "The contract is the one that is meant: it is 0xb43185e6" in run(alone, "good")[1]
+
+    # A bundle may not write lines of its own, nor lead a terminal; one bad line hides no other.
+    bundle |= {"token_id": 8, "author\n  ✓ All of it holds\x1b[2J": 1}
+    (alone / "bad").write_text(json.dumps(bundle) + "\n\n" + "[" * 100_000)
+    status, told = run(alone, "bad", "--contract", WALLET)
+    assert status == 1
+    assert "✗ The metadata names the token: it is 7, the bundle says 8\n" in told
+    assert "author\ufffd  ✓ All of it holds\ufffd[2J" in told
+    assert "Line 3 of bad is not JSON." in told
+
+
+def test_a_prompt_may_hold_what_ends_lines_elsewhere(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = json.dumps(a_bundle() | {"note": "a\u2028b\x85"}, ensure_ascii=False)
+    (tmp_path / "two").write_text(f"{line}\n{line}\n", encoding="utf-8")
+    assert main([str(tmp_path / "two"), "--offline", "--contract", WALLET]) == 0
+    assert "2 checked: 0 false, 0 not answered" in capsys.readouterr().out
