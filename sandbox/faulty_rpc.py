@@ -79,6 +79,7 @@ class FaultyRpc(NodeProxy):
         self._tip_wei: int | None = None
         self._batch_limit: tuple[int, BatchRefusal] | None = None
         self._log_limit: tuple[int, Refusal] | None = None
+        self._hides_logs = False
         self._refused_methods: dict[str, Refusal] = {}
         self._l1_fee_wei: int | None = None
 
@@ -121,6 +122,10 @@ class FaultyRpc(NodeProxy):
     def limit_logs(self, most: int, refusal: Refusal) -> None:
         """Refuse the logs of more blocks, or say nothing to whoever wants them (None)."""
         self._log_limit = (most, refusal)
+
+    def hide_logs(self) -> None:
+        """Say that no block has any log."""
+        self._hides_logs = True
 
     def refuse_calls(self, method: str, refusal: Refusal) -> None:
         """Refuse all calls of a method, or say nothing to whoever makes one (None)."""
@@ -219,6 +224,8 @@ class FaultyRpc(NodeProxy):
     def _censored(self, call: Call, result: Any) -> Any:
         """Return what a bad node says where this one answered `result`."""
         method = call.get("method")
+        if method == "eth_getLogs" and self._hides_logs:
+            return []
         if method == "eth_getTransactionReceipt":
             if self._is_hidden(str(call["params"][0]), result):
                 return None

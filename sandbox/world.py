@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -199,10 +199,10 @@ class World:
             self.add_worker()
         web.wait_ready()
 
-    def add_worker(self) -> Service:
-        """Start one more qcluster, as on one more machine."""
+    def add_worker(self, **env: str) -> Service:
+        """Start one more qcluster, as on one more machine; `env` is what is different there."""
         number = 1 + sum(name.startswith("worker-") for name in self.services)
-        return self._start(f"worker-{number}", ["manage.py", "qcluster"])
+        return self._start(f"worker-{number}", ["manage.py", "qcluster"], env=env)
 
     def wait_for_workers(self) -> None:
         """Return when all stages have a drain that says it is alive."""
@@ -282,11 +282,12 @@ class World:
         command: list[str],
         *arguments: str,
         is_ready: Callable[[], bool] | None = None,
+        env: Mapping[str, str] | None = None,
     ) -> Service:
         service = self.services[name] = Service(
             name,
             [sys.executable, *command, *arguments],
-            env=self.env,
+            env={**self.env, **(env or {})},
             log_file=self.directory / "logs" / f"{name}.log",
             cwd=BASE_DIR,
             is_ready=is_ready,

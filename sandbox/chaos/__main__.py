@@ -1,10 +1,10 @@
 """Mints flow while everything goes wrong, and nothing may be lost: `make chaos`.
 
 Two workers, a web server, a database, a node and all vendors run as processes; a monkey
-(`sandbox.chaos.monkey`) does one trick after the other to them. What must be true is judged from
-outside, while it runs and at the end (`sandbox.chaos.ledger`). The status is 0 only if all is. A
-seed decides about everything random, so a failing seed plays the same tricks again; how they meet
-the program is the machine's affair.
+(`sandbox.chaos.monkey`) plays one trick after the other on them (`sandbox.chaos.tricks`). What must
+be true is judged from outside, while it runs and at the end (`sandbox.chaos.ledger`). The status is
+0 only if all is. A seed decides about everything random, so a failing seed plays the same tricks
+again; how they meet the program is the machine's affair.
 """
 
 from __future__ import annotations
@@ -22,19 +22,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 from psycopg.rows import dict_row
 from web3.exceptions import Web3Exception
 
 from sandbox.accounts import KEEPER
+from sandbox.chaos.cable import Cable
 from sandbox.chaos.ledger import Facts, find_faults, leaked_secrets, paid_again
-from sandbox.chaos.monkey import VENDORS, Monkey, Zoo, usual_faults
+from sandbox.chaos.monkey import Monkey
+from sandbox.chaos.tricks import VENDORS, Zoo, usual_faults
 from sandbox.demo.evidence import collect
 from sandbox.demo.people import Minter, onboard_authors, plan_mints
 from sandbox.faulty_rpc import FaultyRpc
 from sandbox.world import Ports, World, WorldOptions
 
+# Debian's package libfaketime; without it the clocks of machines are right.
+_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 _SETTLE_SECONDS = 600.0
 _LOOK_SECONDS = 3.0
 # Operators, in the end: what the vendors or the pool refused for good is taken up again.
@@ -46,7 +51,16 @@ _JOBS = """
 """
 _LEFT = "SELECT count(*) FROM tokens_s0 WHERE status NOT IN ('revealed', 'failed')"
 _OPEN = "SELECT count(*) FROM reveal_batches WHERE status = 'open'"
-_NEXT_NONCE = "SELECT coalesce(max(nonce) + 1, 0) FROM reveal_batches WHERE status = 'confirmed'"
+_NONCES = """
+    SELECT DISTINCT nonce FROM reveal_transactions WHERE status IN ('confirmed', 'reverted')
+    ORDER BY nonce
+"""
+_EDIT = "UPDATE authors SET prompt_text = 'a prompt of afterwards', prompt_is_public = true"
+_LEFT_UNDONE = {
+    "jobs": "SELECT count(*) FROM image_generation_jobs "
+    "WHERE status NOT IN ('captured', 'failed', 'rejected')",
+    "webhook events": "SELECT count(*) FROM webhook_events WHERE status IN ('received', 'failed')",
+}
 
 
 @dataclass(frozen=True)
@@ -70,25 +84,62 @@ class Outcome:
 
 
 def run(plan: Plan, directory: Path) -> Outcome:
-    """Start the world and the bad node that its program talks to; try, and end them."""
+    """Start the world and the bad node that its program talks to; try, and end them.
+
+    One of the two workers has a cable of its own to all that it talks to, and a clock.
+    """
     ports = Ports.free()
     with (
         FaultyRpc(ports.url("node"), seed=plan.seed) as node,
         World(directory, ports=ports, options=_options(node.url)) as world,
     ):
         world.start()
-        return _Trial(world, node, plan).run()
+        with Cable(_far_ends(world, node)) as cable:
+            clock = directory / "clock" if _FAKETIME else None
+            world.add_worker(**_at_the_near_end(cable), **_clock_of(clock))
+            zoo = Zoo(world, node, cable, clock, random.Random(plan.seed))
+            return _Trial(zoo, plan).run()
+
+
+def _far_ends(world: World, node: FaultyRpc) -> dict[str, int | str]:
+    (sockets,) = parse_qs(urlsplit(world.database_url()).query)["host"]
+    vendors = {name: getattr(world.ports, name) for name in VENDORS}
+    return {"database": f"{sockets}/.s.PGSQL.5432", "node": node.port, **vendors}
+
+
+def _at_the_near_end(cable: Cable) -> dict[str, str]:
+    """Return the environment of a worker that has only the cable; image URLs are the vendor's."""
+    url = {name: f"http://127.0.0.1:{port}" for name, port in cable.ports.items()}
+    return {
+        "DATABASE_URL": f"postgres://postgres@127.0.0.1:{cable.ports['database']}/glisk",
+        "RPC_URL": url["node"],
+        "REPLICATE_BASE_URL": url["replicate"],
+        "PINATA_API_URL": url["pinata"],
+        "PINATA_GATEWAY": url["gateway"],
+    }
+
+
+def _clock_of(clock: Path | None) -> dict[str, str]:
+    """Return the environment that makes a process read its clock by this file."""
+    if clock is None:
+        return {}
+    clock.write_text("+0")
+    return {
+        "LD_PRELOAD": str(_FAKETIME),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",  # seconds
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
 
 
 def _options(rpc_url: str) -> WorldOptions:
-    """Two workers, quick vendors, small pictures, short leases."""
+    """Quick vendors, small pictures, short leases."""
     return WorldOptions(
         block_time=1.0,
         generation_seconds="0.3:1.0",
         pin_seconds="0.05:0.2",
         image_size=96,
         distinct_images=0,
-        workers=2,
         env={
             "DATABASE_URL": "",
             "WORKER_BATCH_SIZE": "20",
@@ -106,10 +157,9 @@ def _options(rpc_url: str) -> WorldOptions:
 class _Trial:
     """One run in a world that has been started."""
 
-    def __init__(self, world: World, node: FaultyRpc, plan: Plan) -> None:
-        self._world, self._plan = world, plan
-        self._zoo = Zoo(world, node, random.Random(plan.seed))
-        self._minter = Minter(world.chain, plan_mints(plan.tokens, plan.seed))
+    def __init__(self, zoo: Zoo, plan: Plan) -> None:
+        self._world, self._zoo, self._plan = zoo.world, zoo, plan
+        self._minter = Minter(zoo.world.chain, plan_mints(plan.tokens, plan.seed))
         self._look_at, self._seen_block = 0.0, 0
         self._found: list[str] = []
 
@@ -119,7 +169,6 @@ class _Trial:
         Raises `TimeoutError` if it does not.
         """
         onboard_authors(self._world)
-        self._execute("UPDATE authors SET prompt_is_public = true")
         self._world.wait_for_workers()
         for vendor in VENDORS:
             self._world.control(vendor, "faults", {"seed": self._plan.seed, **usual_faults(vendor)})
@@ -165,12 +214,17 @@ class _Trial:
             self._seen_block = max(0, block - 12)  # a reorg may have replaced the newest
 
     def _come_to_rest(self) -> None:
-        """Wait until all tokens are revealed; take up again what has failed, as operators do."""
+        """Wait until all tokens are revealed; take up again what has failed, as operators do.
+
+        Once all are detected, the authors change their prompts and open them: no token may change.
+        """
         deadline, retries = time.monotonic() + _SETTLE_SECONDS, 0
         while True:
             with suppress(OSError, Web3Exception, RuntimeError, psycopg.Error):
                 self._minter.step(self._world.chain.block_number())
                 minted = self._world.chain.next_token_id() - 1
+                if self._count("SELECT count(*) FROM tokens_s0") == self._plan.tokens:
+                    self._execute(_EDIT)
                 revealed = self._count("SELECT count(*) FROM tokens_s0 WHERE status = 'revealed'")
                 if minted == self._plan.tokens == revealed and not self._count(_OPEN):
                     return
@@ -184,11 +238,15 @@ class _Trial:
     # -- what is true -----------------------------------------------------------------------
 
     def _faults_of_the_whole(self) -> list[str]:
-        """Nonces without a gap, no drift, a provenance for each token, no secret in any log."""
+        """Nonces without a gap, nothing left undone, no drift, no secret in any log."""
         faults = []
         mined = int(self._world.chain.rpc("eth_getTransactionCount", KEEPER.address, "latest"), 16)
-        if mined != self._count(_NEXT_NONCE):
-            faults.append(f"the keeper has spent {mined} nonces, not {self._count(_NEXT_NONCE)}")
+        known = [row["nonce"] for row in self._rows(_NONCES)]
+        if known != list(range(mined)):
+            faults.append(f"the keeper has spent {mined} nonces, the ledger knows {known}")
+        for name, sql in _LEFT_UNDONE.items():
+            if left := self._count(sql):
+                faults.append(f"{left} {name} are left undone")
         for command in (("check_drift",), ("recover_tokens", "--dry-run")):
             try:
                 self._world.manage(*command)
@@ -244,6 +302,7 @@ def main() -> int:
         outcome = run(plan, directory / "world")
     except BaseException:
         _say(f"seed {plan.seed} did not come to its end; its logs are in {directory}")
+        _say(_again(plan))
         raise
     if outcome.faults:
         _say(f"the logs are in {directory}")
@@ -259,17 +318,25 @@ def _report(plan: Plan, outcome: Outcome) -> int:
     for name, count in sorted(done):
         _say(f"  {count:3} × {name}")
     _say(f"{sum(count for _, count in done)} tricks of {len(done)} kinds")
+    for name in sorted(outcome.tricks.keys() - dict(done).keys()):
+        _say(f"  {name}")
     _say(f"billed {len(facts.bill)} predictions for {len(facts.tokens)} tokens")
     _say(f"paid again, by what was wrong with the earlier one: {dict(paid_again(facts))}")
     for fault in outcome.faults:
         _say(f"FAULT {fault}")
-    again = f"; again by: make chaos ARGS='--seed {plan.seed} --tokens {plan.tokens}'"
-    _say(
-        f"seed {plan.seed}: {len(outcome.faults)} faults{again}"
-        if outcome.faults
-        else f"seed {plan.seed}: every promise was kept"
+    if outcome.faults:
+        _say(f"seed {plan.seed}: {len(outcome.faults)} faults")
+        _say(_again(plan))
+        return 1
+    _say(f"seed {plan.seed}: every promise was kept")
+    return 0
+
+
+def _again(plan: Plan) -> str:
+    return (
+        f"again by: make chaos ARGS='--seed {plan.seed} --tokens {plan.tokens} "
+        f"--minutes {plan.minutes:g} --pause {plan.pause_seconds:g}'"
     )
-    return 1 if outcome.faults else 0
 
 
 def _say(text: str) -> None:
