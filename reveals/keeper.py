@@ -84,6 +84,7 @@ class Keeper:
         gas_limit: int,
         max_fee_per_gas_wei: int,
         max_priority_fee_per_gas_wei: int,
+        value_wei: int = 0,
     ) -> SignedTransaction:
         """Return one call of the contract, signed by the keeper whatever the signer has done.
 
@@ -94,7 +95,7 @@ class Keeper:
             "chainId": settings.CHAIN_ID,
             "nonce": nonce,
             "to": settings.GLISK_NFT_CONTRACT_ADDRESS,
-            "value": 0,
+            "value": value_wei,
             "data": data,
             "gas": gas_limit,
             "maxFeePerGas": max_fee_per_gas_wei,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +20,13 @@ from glisk.console.canary.checks import Answer
 from glisk.engine.heartbeat import stages_alive
 from glisk.errors import ProviderError
 from glisk.logging.redaction import register_secret
-from reveals.keeper import GasPriceTooHighError, choose_fees, configured_ceiling_wei, percentile
+from reveals.keeper import (
+    GasPriceTooHighError,
+    Keeper,
+    choose_fees,
+    configured_ceiling_wei,
+    percentile,
+)
 from tokens.models import Token, TokenTransition
 from tokens.states import TokenStatus
 
@@ -33,7 +40,7 @@ class MintFailed(Exception):
     """The way of the token ended; the text says where, and what to do."""
 
 
-def payer_from(path: Path | None) -> str:
+def payer_from(path: Path | None) -> Keeper:
     """Read the private key of the account that pays for the mint; raise CommandError."""
     if settings.CHAIN_ID == MAINNET:
         raise CommandError(
@@ -56,12 +63,12 @@ def payer_from(path: Path | None) -> str:
             "Nothing was done."
         )
     register_secret(key)
-    return key
+    return Keeper(KeySigner(key))
 
 
-def mint_and_follow(key: str, *, timeout_seconds: float) -> Iterator[Answer]:
+def mint_and_follow(payer: Keeper, *, timeout_seconds: float) -> Iterator[Answer]:
     """Yield what each step of the token's way said; ends with the first that fails."""
-    journey = _Journey(key, ends=time.monotonic() + timeout_seconds)
+    journey = _Journey(payer, ends=time.monotonic() + timeout_seconds)
     steps: list[tuple[str, str, Callable[[], str]]] = [
         ("workers", "alive", journey.look_for_workers),
         ("chain", "mint", journey.mint),
@@ -80,8 +87,8 @@ def mint_and_follow(key: str, *, timeout_seconds: float) -> Iterator[Answer]:
 
 
 class _Journey:
-    def __init__(self, key: str, *, ends: float) -> None:
-        self._key, self._ends = key, ends
+    def __init__(self, payer: Keeper, *, ends: float) -> None:
+        self.payer, self._ends = payer, ends
         self.chain = ChainClient.from_settings()
         self.token_id = 0
 
@@ -96,8 +103,7 @@ class _Journey:
 
     def mint(self) -> str:
         """Sign and send one mint; the price is the contract's."""
-        payer = KeySigner(self._key)
-        rpc, contract = self.chain.rpc, settings.GLISK_NFT_CONTRACT_ADDRESS
+        payer, rpc, contract = self.payer, self.chain.rpc, settings.GLISK_NFT_CONTRACT_ADDRESS
         price = read_number(rpc.call("eth_call", {"to": contract, "data": _PRICE}, "latest"))
         data = _MINT + word(int(settings.GLISK_DEFAULT_AUTHOR_WALLET, 16)) + word(1)
         call = {"from": payer.address, "to": contract, "data": data, "value": hex(price)}
@@ -108,17 +114,11 @@ class _Journey:
         history = self.chain.fee_history(percentile=percentile())
         fees = choose_fees(history, ceiling_wei=configured_ceiling_wei())
         signed = payer.sign(
-            {
-                "type": 2,
-                "chainId": settings.CHAIN_ID,
-                "nonce": read_number(rpc.call("eth_getTransactionCount", payer.address, "pending")),
-                "to": contract,
-                "value": price,
-                "data": data,
-                "gas": gas * 5 // 4,
-                "maxFeePerGas": fees.max_fee_per_gas_wei,
-                "maxPriorityFeePerGas": fees.max_priority_fee_per_gas_wei,
-            }
+            nonce=read_number(rpc.call("eth_getTransactionCount", payer.address, "pending")),
+            data=data,
+            gas_limit=gas * 5 // 4,
+            value_wei=price,
+            **asdict(fees),
         )
         tx_hash = signed.tx_hash
         self.chain.send_raw_transaction(signed.raw)

@@ -52,7 +52,7 @@ exit status: 0 all is well, 1 nothing was done, 2 something is not, and its line
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        payer = payer_from(options["account_key_file"]) if options["send"] else ""
+        payer = payer_from(options["account_key_file"]) if options["send"] else None
         known = sample_to_use()
         if known is None:
             question = f"One image will be paid for, about {sample_cost_usd():f} US dollars."
