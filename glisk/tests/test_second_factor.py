@@ -21,7 +21,7 @@ from glisk.models import OperatorAction
 from glisk.security.second_factor import check_code, make_recovery_codes
 from glisk.tests.second_factors import ASK, PASSWORD, SET_UP, code_of, log_in, with_app
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 CONTROLS = "/admin/glisk/systemstate/controls/"
 
 
