@@ -14,6 +14,7 @@ from django_otp.plugins.otp_totp.models import TOTPDevice
 from pytest_django.fixtures import Settings
 
 from glisk.console.roles import give_role, make_roles
+from glisk.models import RequestCount
 from glisk.tests.second_factors import ASK, PASSWORD, code_of, log_in, with_app
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages]
@@ -64,6 +65,15 @@ def test_others_and_other_addresses_are_not_locked_out(client: Client) -> None:
     assert log_in(Client(), "maria", **by_proxy("203.0.113.5")) == 429
     assert log_in(Client(), "vera", **by_proxy("203.0.113.5")) == 302
     assert log_in(Client(), "maria", **by_proxy("203.0.113.6")) == 302
+
+
+def test_who_tries_many_names_waits_a_minute_and_others_do_not() -> None:
+    sent = by_proxy("203.0.113.5")
+    assert {guess(1, f"maria{number}", **sent) for number in range(4 * 3)} == {200}
+    assert guess(1, "somebody", **sent) == log_in(Client(), "maria", **sent) == 429
+    assert log_in(Client(), "maria", **by_proxy("203.0.113.6")) == 302
+    RequestCount.objects.update(ends_at=timezone.now())
+    assert log_in(Client(), "maria", **sent) == 302
 
 
 def test_a_made_up_header_neither_unlocks_nor_locks_others() -> None:
