@@ -111,6 +111,13 @@ def unlock_login(user: User) -> int:
     return counted
 
 
+def purge_login_attempts() -> int:
+    """Forget wrong passwords once they lock nobody out; some people type theirs as the name."""
+    over = timezone.now() - settings.AXES_COOLOFF_TIME
+    forgotten: int = AccessAttempt.objects.filter(attempt_time__lt=over).delete()[0]
+    return forgotten
+
+
 class LengthValidator(MinimumLengthValidator):
     """Django's; and with a new password a lockout is over (`manage.py changepassword`).
 

@@ -15,6 +15,7 @@ from pytest_django.fixtures import Settings
 
 from glisk.console.roles import give_role, make_roles
 from glisk.models import RequestCount
+from glisk.security.lockout import purge_login_attempts
 from glisk.tests.second_factors import ASK, PASSWORD, code_of, log_in, with_app
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages]
@@ -55,8 +56,13 @@ def test_a_lockout_ends_when_it_said_it_would_however_often_one_tries(client: Cl
     begun = AccessAttempt.objects.get().attempt_time
     guess(3)
     assert AccessAttempt.objects.get().attempt_time == begun
+    assert purge_login_attempts() == 0
     AccessAttempt.objects.update(attempt_time=begun - timedelta(seconds=901))
     assert log_in(client, "maria") == 302
+    guess(1)
+    AccessAttempt.objects.update(attempt_time=begun - timedelta(seconds=901))
+    assert purge_login_attempts() == 1
+    assert not AccessAttempt.objects.exists()
 
 
 def test_others_and_other_addresses_are_not_locked_out(client: Client) -> None:
