@@ -180,6 +180,10 @@ chaos: parts .env ## Let everything go wrong while mints flow, and judge; ARGS="
 bench: $(STAMP) .env ## Measure; one benchmark: make bench ARGS="lone_mint --json out.json"
 	@$(PY) -m benchmarks $(ARGS)
 
+.PHONY: mutants
+mutants: parts ## See whether the tests notice small changes of the core; ARGS="--sample 150 --seed 1"
+	@$(PY) -m benchmarks.mutants $(ARGS)
+
 .PHONY: clean
 clean: ## Stop the embedded databases and delete everything that was generated but .env
 	@for directory in var/*postgres var/*/postgres; do \

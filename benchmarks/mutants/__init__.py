@@ -1,0 +1,1 @@
+"""Mutation testing of the core: `python -m benchmarks.mutants --sample 150 --seed 1`."""
