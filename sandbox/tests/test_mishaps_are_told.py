@@ -1,7 +1,7 @@
 """Each mishap that can be rehearsed is told where an operator looks, and nothing is told after it.
 
-Dashboard, pipeline_status and the token's page are asked while tokens meet the mishap: a node, the
-vendors' emulators and both drains, mints as collectors make them.
+Dashboard, pipeline_status and the token's page are asked while tokens meet the mishap, and alerts
+begin and end: a node, the vendors' emulators and both drains, mints as collectors make them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from django.test import Client
 from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory
+from glisk.console.alerts.evaluation import note_troubles
 from glisk.console.controls import list_breakers, list_rate_use, reset_breaker, reset_rate_limit
+from glisk.models import Alert, AlertDelivery
 from glisk.tests.asking import ask, beat, dashboard, page_of
 from glisk.tests.pace import hurry
 from glisk.timing import timing
@@ -72,6 +74,7 @@ class Steps:
                 assert answer.status_code == 200
             schedule.look_at_chain()
             reveal_tasks.look_at_keeper()
+            note_troubles()
 
     def repair(self) -> None:
         """Do what an operator does when the cause is mended: call again, retry what failed."""
@@ -106,6 +109,7 @@ def world(
     monkeypatch.setattr(timing, "webhook_late_after", 0)
     monkeypatch.setattr(timing, "lookup_shown_after", 0.5)
     settings.STUCK_AFTER_SECONDS = 1
+    settings.ALERT_URLS, settings.ALERT_AFTER_SECONDS = ["json://127.0.0.1:9"], 0
     settings.RPC_URL = deployed.rpc_url
     settings.GLISK_NFT_CONTRACT_ADDRESS = deployed.contract.address
     settings.KEEPER_PRIVATE_KEY = KEEPER.private_key
@@ -168,3 +172,9 @@ def test_a_mishap_is_told_wherever_an_operator_looks_until_it_is_over(
         return world.all_revealed and ask(client).is_well
 
     world.until(is_over, what="the end")
+    note_troubles()
+    assert not Alert.objects.filter(ended_at=None).exists()
+    begun = AlertDelivery.objects.filter(event="begin")
+    right = {one.alert_id for one in begun if mishap.seen in f"{one.title} {one.body}"}
+    ended = AlertDelivery.objects.filter(event="end", alert__in=right)
+    assert right == set(ended.values_list("alert", flat=True)) != set()
