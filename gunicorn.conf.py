@@ -20,6 +20,7 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 
+gc.disable()  # until all is loaded (when_ready)
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
 
@@ -119,6 +120,7 @@ def when_ready(server: Arbiter) -> None:
     """
     gc.collect()
     gc.freeze()
+    gc.enable()
 
 
 def post_worker_init(worker: Worker) -> None:
