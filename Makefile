@@ -16,7 +16,7 @@ ARGS ?=
 .PHONY: help
 help: ## List the targets
 	@awk 'BEGIN { FS = ":.*## "; print "Targets (pass options with ARGS=\"…\"):" } \
-		/^[a-z.-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z.-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # pip fetches uv, which does the rest in a tenth of the time; where it cannot (an index that only
 # pip is told of), pip does it all.
@@ -183,6 +183,13 @@ bench: $(STAMP) .env ## Measure; one benchmark: make bench ARGS="lone_mint --jso
 .PHONY: mutants
 mutants: parts ## See whether the tests notice small changes of the core; ARGS="--sample 150 --seed 1"
 	@$(PY) -m benchmarks.mutants $(ARGS)
+
+.PHONY: bench-compare bench-baseline
+bench-compare: parts .env ## Measure all at small sizes, and say what is worse than the baseline; ARGS="--full"
+	@$(PY) -m benchmarks.compare $(ARGS)
+
+bench-baseline: parts .env ## Write benchmarks/baseline.json anew; ARGS="lone_mint --runs 5" that of one
+	@$(PY) -m benchmarks.compare --baseline $(ARGS)
 
 .PHONY: clean
 clean: ## Stop the embedded databases and delete everything that was generated but .env

@@ -14,7 +14,7 @@ def main() -> int:
         print(__version__)
         return 0
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "glisk.settings")
-    gc.disable()  # what is loaded stays: to look through it again and again takes a fifth of a start
+    gc.disable()  # all that is loaded stays; to look through it took a fifth of a start
     import django
     from django.conf import settings
     from django.core.management import execute_from_command_line

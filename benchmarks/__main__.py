@@ -27,6 +27,9 @@ NAMES = (
     "idle",
     "api_reads",
     "admin_pages",
+    "start_up",
+    "steps",
+    "queries",
 )
 
 
@@ -58,14 +61,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(name: str, module: ModuleType, options: argparse.Namespace) -> Report:
-    if options.name is None:
-        parser = argparse.ArgumentParser()
-        _add_options(parser, module)
-        options = parser.parse_args([])
     machine = machine_facts()
-    report = Report(name, _measure(name, module, options), machine)
+    result = _measure(name, module, options) if options.name else measure(name)
+    report = Report(name, result, machine)
     print(report.as_text(), flush=True)
     return report
+
+
+def measure(name: str, *arguments: str) -> Result:
+    """Return what a benchmark finds with these options."""
+    module, parser = import_module(f"benchmarks.{name}"), argparse.ArgumentParser()
+    _add_options(parser, module)
+    return _measure(name, module, parser.parse_args(arguments))
 
 
 def _measure(name: str, module: ModuleType, options: argparse.Namespace) -> Result:

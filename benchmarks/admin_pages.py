@@ -13,7 +13,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import median
+from statistics import mean, median
 
 import requests
 
@@ -68,6 +68,7 @@ def run(options: argparse.Namespace) -> Result:
             "worst_median_ms": (timings[0].median_ms, floor),
             "middle_median_ms": (median(timing.median_ms for timing in timings), floor),
             "worst_cpu_ms": max(timing.cpu_ms for timing in timings),
+            "mean_cpu_ms": mean(timing.cpu_ms for timing in timings),
             "pages": len(timings),
             "pages_over_limit": (sum(t.median_ms > LIMIT_MS for t in timings), 0.0),
         },

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
     from django.db.models import Model
 
 TOKENS = 1_000_000
+TABLES = (
+    "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public' "
+    # What migrations wrote stays.
+    "AND tablename NOT IN ('django_migrations', 'django_content_type', 'auth_permission')"
+)
 _UNDER_WAY = 2_000  # tokens that are not revealed yet
 _PICTURES = 500  # of the newest revealed tokens
 _FILL_TIMEOUT_SECONDS = 1800
@@ -191,6 +196,15 @@ def fill_world(world: World, tokens: int) -> None:
         check=True,
         timeout=_FILL_TIMEOUT_SECONDS,
     )
+
+
+def empty() -> None:
+    """Delete all that `fill` wrote."""
+    from django.db import connection
+
+    with connection.cursor() as cursor:
+        cursor.execute(TABLES)
+        cursor.execute(f"TRUNCATE {cursor.fetchone()[0]} RESTART IDENTITY CASCADE")
 
 
 def fill(tokens: int = TOKENS) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import time
 
+from benchmarks.instruments import pss_mb, tree_of
 from benchmarks.report import Options, Result
 from benchmarks.scene import PARTS, Scene
 from sandbox.world import WorldOptions
@@ -17,6 +18,9 @@ OPTIONS: Options = {
     "seconds": (60.0, "how long"),
     "settle_seconds": (8.0, "before: pools fill and schedules run for the first time"),
 }
+
+
+_STAGES = "SELECT pid, stage FROM worker_heartbeats"
 
 
 def settings(_options: argparse.Namespace) -> WorldOptions:
@@ -28,15 +32,15 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
     time.sleep(options.settle_seconds)
     with place.cost() as cost:
         time.sleep(options.seconds)
-    pss_mb, worker_pss_mb = place.pss_mb("web", "worker"), place.pss_mb("worker")
     percent = {part: cost.cpu_ms(part, per=10 * cost.seconds) for part in PARTS}
     number = {part: cost.usage[part].processes for part in PARTS}
     return Result(
         {
             "cpu_percent": (percent["web"] + percent["worker"], 0.0),
-            "pss_mb": pss_mb,
+            "pss_mb": place.pss_mb("web", "worker"),
             "statements_per_s": (cost.statements.count / cost.seconds, 0.0),
-            "worker_pss_mb": worker_pss_mb,
+            "worker_pss_mb": place.pss_mb("worker"),
+            **_pss_by_process(place),
             **{f"{part}_cpu_percent": value for part, value in percent.items()},
         },
         (
@@ -45,3 +49,16 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
             f"statements by the server's log: {cost.statements.tags()}",
         ),
     )
+
+
+def _pss_by_process(place: Scene) -> dict[str, float]:
+    """Return the most MB that a process of each kind has: a worker's by what it does."""
+    stages = {row["pid"]: row["stage"] for row in place.statements.rows(_STAGES)}
+    found: dict[str, float] = {}
+    for part in ("web", "worker"):
+        roots = place.pids(part)
+        for process in tree_of(roots):
+            role = "master" if process.pid in roots else "child"
+            name = f"{stages.get(process.pid, f'{part}_{role}')}_pss_mb"
+            found[name] = max(found.get(name, 0.0), pss_mb([process]))
+    return found

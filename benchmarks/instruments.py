@@ -60,10 +60,10 @@ def usage(roots: Iterable[int]) -> Usage:
     return Usage(total, count)
 
 
-def pss_mb(roots: Iterable[int]) -> float:
+def pss_mb(processes: Iterable[psutil.Process]) -> float:
     """Return the proportional set size in MB: shared pages are divided among their users."""
     total = 0
-    for process in tree_of(roots):
+    for process in processes:
         with suppress(psutil.NoSuchProcess):
             total += process.memory_full_info().pss
     return total / 2**20

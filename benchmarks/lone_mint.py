@@ -1,7 +1,7 @@
 """One mint at a time, while nothing else is on its way: how soon is it revealed?
 
 Measured from outside: blocks and the reveal's first sight in the node's pool by this process's
-clock (newHeads and newPendingTransactions), the stages in between by the vendors' call logs.
+clock (newHeads and newPendingTransactions). What each step adds is told by `steps`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,6 @@ OPTIONS: Options = {
 }
 GENERATION_SECONDS, PIN_SECONDS, BLOCK_SECONDS = 1.0, 0.2, 2.0
 VENDOR_SECONDS = GENERATION_SECONDS + PIN_SECONDS
-# The last call of each kind shows how far a token is: vendor, method, part of path, moment.
-_STAGES = {
-    "generation asked": ("replicate", "POST", "/predictions", "received_at"),
-    "image fetched": ("replicate", "GET", "/delivery", "answered_at"),
-    "pins asked": ("pinata", "POST", "/pinning/", "received_at"),
-    "pinned": ("pinata", "POST", "/pinning/", "answered_at"),
-    "verified": ("gateway", "GET", "/ipfs/", "answered_at"),
-}
 
 
 @dataclass(frozen=True)
@@ -40,7 +32,6 @@ class Lone:
     revealed: float
     broadcast: float
     blocks: int
-    stages: dict[str, float]
 
 
 def settings(_options: argparse.Namespace) -> WorldOptions:
@@ -60,9 +51,6 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
     revealed = [lone.revealed for lone in found]
     broadcast = [lone.broadcast for lone in found]
     floor = BLOCK_SECONDS * -(-VENDOR_SECONDS // BLOCK_SECONDS)
-    way = (
-        f"{stage} {1000 * median([lone.stages[stage] for lone in found]):.0f}" for stage in _STAGES
-    )
     return Result(
         {
             "mint_to_revealed_s": (median(revealed), floor),
@@ -76,14 +64,13 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
             f"{len(found)} mints, generation {GENERATION_SECONDS} s, pins {PIN_SECONDS} s, "
             f"blocks {BLOCK_SECONDS} s; overhead is the time from the mint's block to the "
             f"reveal's broadcast, less the vendors' {VENDOR_SECONDS} s",
-            f"medians in ms after the block: {', '.join(way)}",
         ),
     )
 
 
 def _follow_one(place: Scene) -> Lone:
     chain, watch = place.world.chain, place.watch
-    began, token_id = time.time(), chain.next_token_id()
+    token_id = chain.next_token_id()
     mint_block = int(chain.wait(chain.mint(1, AUTHORS[0].address))["blockNumber"])
     (reveal,) = place.wait_for_reveals({token_id}, after=mint_block)
     minted_at = watch.blocks[mint_block]
@@ -91,13 +78,4 @@ def _follow_one(place: Scene) -> Lone:
         revealed=watch.blocks[reveal.block_number] - minted_at,
         broadcast=watch.pending[reveal.tx_hash] - minted_at,
         blocks=reveal.block_number - mint_block,
-        stages={
-            stage: max(
-                call[moment]
-                for call in place.calls(vendor, method, path)
-                if call["received_at"] >= began
-            )
-            - minted_at
-            for stage, (vendor, method, path, moment) in _STAGES.items()
-        },
     )

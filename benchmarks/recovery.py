@@ -8,49 +8,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
-from dataclasses import dataclass
 from statistics import median
 
-from aiohttp import web
-
+from benchmarks.big_database import TABLES
 from benchmarks.report import Options, Result
+from benchmarks.rpc_proxy import Request, RpcProxy
 from benchmarks.scene import Scene
 from sandbox.accounts import AUTHORS, COLLECTORS
 from sandbox.chain import DemoChain
-from sandbox.faulty_rpc import NodeProxy
 from sandbox.world import WorldOptions
-
-
-@dataclass(frozen=True)
-class Traffic:
-    """Requests over HTTP, the JSON-RPC calls in them, and the node's own seconds for them."""
-
-    requests: int = 0
-    calls: int = 0
-    node_seconds: float = 0.0
-
-
-class RpcProxy(NodeProxy):
-    """Listens on a free port of loopback while it is open; see `url`."""
-
-    def __init__(self, node_url: str) -> None:
-        super().__init__(node_url)
-        self._traffic = Traffic()
-
-    def take(self) -> Traffic:
-        """Return what went by since the last call."""
-        seen, self._traffic = self._traffic, Traffic()
-        return seen
-
-    async def pass_on(self, request: web.Request) -> web.Response:
-        body, started = await request.read(), time.perf_counter()
-        content = await self.ask(body)
-        seconds, asked, seen = time.perf_counter() - started, json.loads(body), self._traffic
-        calls = len(asked) if isinstance(asked, list) else 1
-        self._traffic = Traffic(seen.requests + 1, seen.calls + calls, seen.node_seconds + seconds)
-        return web.Response(body=content, content_type="application/json")
-
 
 OPTIONS: Options = {
     "tokens": (5000, "mints of one"),
@@ -60,11 +26,6 @@ OPTIONS: Options = {
 _SENDERS = 9  # all accounts of the node but the keeper's
 _QUERY_REPEATS = 5
 _MISSING_EVERY = 1_000  # one id in so many has no row
-_TABLES = (
-    "SELECT string_agg(quote_ident(tablename), ', ') FROM pg_tables WHERE schemaname = 'public' "
-    # What migrations wrote stays.
-    "AND tablename NOT IN ('django_migrations', 'django_content_type', 'auth_permission')"
-)
 _TIMED = """
 import json, timeit
 from io import StringIO
@@ -98,13 +59,14 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
             if rows != tokens:
                 raise RuntimeError(f"{rows} of {tokens} tokens were recovered")
             second_seconds, second = _recover(place, proxy)
+    node_seconds = sum(each.answered_at - each.received_at for each in first)
     gap_query_ms, scan_ms = _gap_query(place, options.rows)
     return Result(
         {
-            "tokens_per_s": (tokens / median(seconds), tokens / first.node_seconds),
-            "rpc_calls": first.requests,
-            "rpc_batch_members": first.calls,
-            "second_run_calls": (second.requests, 1.0),
+            "tokens_per_s": (tokens / median(seconds), tokens / node_seconds),
+            "rpc_calls": len(first),
+            "rpc_batch_members": sum(len(each.methods) for each in first),
+            "second_run_calls": (len(second), 1.0),
             "second_run_s": second_seconds,
             "gap_query_ms_at_1m": (gap_query_ms, scan_ms),
         },
@@ -129,7 +91,7 @@ def _mint(chain: DemoChain, tokens: int) -> int:
     return chain.block_number() - first
 
 
-def _recover(place: Scene, proxy: RpcProxy) -> tuple[float, Traffic]:
+def _recover(place: Scene, proxy: RpcProxy) -> tuple[float, list[Request]]:
     """Run the command once; return its seconds, and what it asked the node."""
     proxy.take()
     work = "lambda: call_command('recover_events', stdout=StringIO())"
@@ -146,7 +108,7 @@ def _timed(place: Scene, *works: str, times: int = 1, **variables: str) -> list[
 
 
 def _wipe(place: Scene) -> None:
-    tables = place.statements.value(_TABLES)
+    tables = place.statements.value(TABLES)
     place.statements.session.execute(f"TRUNCATE {tables} CASCADE".encode())
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn, Self
 
-from benchmarks.instruments import StatementCount, StatementLog, Usage, pss_mb, usage
+from benchmarks.instruments import StatementCount, StatementLog, Usage, pss_mb, tree_of, usage
 from sandbox.accounts import ACCOUNTS, AUTHORS, COLLECTORS
 from sandbox.chain import Reveal
 from sandbox.rpc import Header, HeadFollower
@@ -116,7 +116,7 @@ class Scene:
         return {part: usage(self.pids(*kinds)) for part, kinds in PARTS.items()}
 
     def pss_mb(self, *kinds: str) -> float:
-        return pss_mb(self.pids(*kinds))
+        return pss_mb(tree_of(self.pids(*kinds)))
 
     def pids(self, *kinds: str) -> list[int]:
         """Return the first process of each service: web, worker, node, …, or postgres."""
