@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b32encode
 from binascii import unhexlify
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import django_otp
 from django import forms
@@ -20,7 +20,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme, urlencode
-from django.utils.safestring import SafeString, mark_safe
+from django.utils.safestring import mark_safe
 from django_otp.models import Device
 from django_otp.oath import TOTP
 from django_otp.plugins.otp_static.models import StaticDevice, StaticToken
@@ -59,7 +59,7 @@ class CodeForm(forms.Form):
 @admin.site.admin_view
 def second_factor(request: HttpRequest) -> HttpResponse:
     """Ask for the code; show somebody who has given it what they have."""
-    user = _user(request)
+    user = cast(User, request.user)  # admin_view let nobody else in
     if not has_second_factor(user):
         return HttpResponseRedirect(f"{reverse('second-factor-set-up')}?{_next_query(request)}")
     if is_verified(request):
@@ -84,7 +84,7 @@ def second_factor(request: HttpRequest) -> HttpResponse:
 @admin.site.admin_view
 def set_up(request: HttpRequest) -> HttpResponse:
     """Show the secret, as a picture too, until a code of it is given; then the recovery codes."""
-    user = _user(request)
+    user = cast(User, request.user)  # admin_view let nobody else in
     if has_second_factor(user) and not is_verified(request):
         return HttpResponseRedirect(f"{reverse('second-factor')}?{_next_query(request)}")
     key = request.session.setdefault(_KEY, default_key())
@@ -97,14 +97,17 @@ def set_up(request: HttpRequest) -> HttpResponse:
             end_sessions(user, but=request.session.session_key)
             return _show_codes(request, user, "set_up_second_factor")
         form.add_error("code", "This code is not right. Is the phone's clock right?")
+    import segno
+
     pending = TOTPDevice(user=user, key=key)
     secret = b32encode(pending.bin_key).decode()
+    drawn: str = segno.make(pending.config_url).svg_inline(scale=5, border=4, light="#fff")
     return _page(
         request,
         "set_up",
         "Set up your second factor",
         form=form,
-        picture=_picture(pending.config_url),
+        picture=mark_safe(drawn),  # noqa: S308 - segno's SVG: the address is in it as squares only
         secret=" ".join(secret[i : i + 4] for i in range(0, len(secret), 4)),
     )
 
@@ -125,14 +128,6 @@ def _page(request: HttpRequest, name: str, title: str, **context: Any) -> Templa
     return TemplateResponse(request, f"admin/second_factor/{name}.html", {**shared, **context})
 
 
-def _picture(address: str) -> SafeString:
-    """Return an address as a QR code: SVG without styles and scripts."""
-    import segno
-
-    drawn: str = segno.make(address).svg_inline(scale=5, border=4, light="#fff")
-    return mark_safe(drawn)  # noqa: S308 - segno draws it, the address is in it as squares only
-
-
 def _next_page(request: HttpRequest) -> str:
     wanted = request.POST.get("next") or request.GET.get("next", "")
     if url_has_allowed_host_and_scheme(
@@ -144,11 +139,6 @@ def _next_page(request: HttpRequest) -> str:
 
 def _next_query(request: HttpRequest) -> str:
     return urlencode({"next": _next_page(request)})
-
-
-def _user(request: HttpRequest) -> User:
-    assert isinstance(request.user, User)  # admin_view let nobody else in
-    return request.user
 
 
 def _let_in(request: HttpRequest, device: Device) -> None:

@@ -50,27 +50,28 @@ MINT_CONFIRMATIONS = env.integer(
 KEEPER_KMS_KEY_ID = env.text("KEEPER_KMS_KEY_ID", "")
 # Only the process that signs has the key; no other should even be able to read it. An emergency's
 # command takes it where it can, since it does the work of a worker that is dead.
+_in_reach = env.key_in_reach("KEEPER_PRIVATE_KEY")
 _by_hand = not {"reveal_tokens", "manual_reveal"}.isdisjoint(sys.argv[1:2])
 SIGNS = ("qcluster" in sys.argv[1:2] and ENABLE_REVEAL_WORKER) or (
-    _by_hand and (bool(KEEPER_KMS_KEY_ID) or env.key_in_reach("KEEPER_PRIVATE_KEY"))
+    _by_hand and (bool(KEEPER_KMS_KEY_ID) or _in_reach)
 )
+KEEPER_KEY_IN_REACH = _in_reach and not SIGNS
 KEEPER_PRIVATE_KEY, KEEPER_KEY_FILE = env.private_key(
     "KEEPER_PRIVATE_KEY", needed=SIGNS and not KEEPER_KMS_KEY_ID
 )
-KEEPER_KEY_IN_REACH = not SIGNS and env.key_in_reach("KEEPER_PRIVATE_KEY")
 KEEPER_ADDRESS = env.address("KEEPER_ADDRESS", "", is_real=IS_REAL_NETWORK)
 if KEEPER_KEY_FILE.address and KEEPER_ADDRESS not in ("", KEEPER_KEY_FILE.address):
     env.fault("KEEPER_ADDRESS", "is not the address of the keeper's private key")
 KEEPER_ADDRESS = KEEPER_ADDRESS or KEEPER_KEY_FILE.address
-if KEEPER_KMS_KEY_ID and (
-    env.text("KEEPER_PRIVATE_KEY", "") or env.text("KEEPER_PRIVATE_KEY_FILE", "")
-):
-    env.fault("KEEPER_KMS_KEY_ID", "is set as well as a private key; keep one of them")
-if KEEPER_KMS_KEY_ID and SIGNS and not KEEPER_ADDRESS:
-    env.fault("KEEPER_ADDRESS", "is not set; manage.py check_setup tells the KMS key's address")
-if KEEPER_KMS_KEY_ID and find_spec("boto3") is None:
-    env.fault("KEEPER_KMS_KEY_ID", "needs the package boto3 (pip install boto3)")
-if not IS_COMMAND and (IS_REAL_NETWORK or PRODUCTION) and env.text("KEEPER_PRIVATE_KEY", ""):
+_given = env.text("KEEPER_PRIVATE_KEY", "")
+if KEEPER_KMS_KEY_ID:
+    if _given or env.text("KEEPER_PRIVATE_KEY_FILE", ""):
+        env.fault("KEEPER_KMS_KEY_ID", "is set as well as a private key; keep one of them")
+    if SIGNS and not KEEPER_ADDRESS:
+        env.fault("KEEPER_ADDRESS", "is not set; manage.py check_setup tells the KMS key's address")
+    if find_spec("boto3") is None:
+        env.fault("KEEPER_KMS_KEY_ID", "needs the package boto3 (pip install boto3)")
+if _given and not IS_COMMAND and (IS_REAL_NETWORK or PRODUCTION):
     env.fault(
         "KEEPER_PRIVATE_KEY",
         "is given to a web process, which signs nothing: whoever gets into it has the key. Give it "

@@ -154,11 +154,11 @@ def _outcome(each: Progress) -> str:
 @contextmanager
 def _stopped_by_signals(tell: Callable[[str], None]) -> Iterator[Flag]:
     """Yield a flag that Ctrl-C sets: work ends in order; a second Ctrl-C ends it at once."""
-    stop, interrupted = Flag(), Flag()
-    handlers: dict[int, Any] = {}
+    stop, handlers = Flag(), dict[int, Any]()
+    signals: list[object] = []
 
-    def end_in_order(*_: object) -> None:
-        interrupted.set()
+    def end_in_order(*received: object) -> None:
+        signals.append(received)
         stop.set()
         restore()
 
@@ -173,12 +173,11 @@ def _stopped_by_signals(tell: Callable[[str], None]) -> Iterator[Flag]:
         yield stop
     finally:
         restore()
-        if interrupted.is_set():
+        if signals:
             tell(
                 "Interrupted: what is signed is stored, and goes on with a worker or this command."
             )
         stop.close()
-        interrupted.close()
 
 
 def _ether(wei: int) -> str:
