@@ -11,7 +11,7 @@ from unfold.decorators import display
 
 from glisk.admin.actions import ActionsAdmin, AdminAction, Outcome
 from glisk.admin.formatting import NOTHING, age, copyable, json_block, text_block
-from glisk.admin.tables import ExactSearch, MachineAdmin, column, shows_list
+from glisk.admin.tables import ExactSearch, MachineAdmin, column, folded, shows_list
 from glisk.management.base import counted
 from glisk.permissions import REPLAY_EVENT
 from webhooks.inbox import EventNotProcessedError, replay_event
@@ -81,7 +81,7 @@ class WebhookEventAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
             {"fields": ("deliveries", "received_at", "last_delivery_at", "processed_at", "took")},
         ),
         ("Result per mint", {"fields": ("results",)}),
-        ("Body as signed", {"classes": ["collapse"], "fields": ("size", "body_json")}),
+        folded("Body as signed", "size", "body_json"),
     )
 
     event = column("Event id", lambda event: copyable(event.event_id))

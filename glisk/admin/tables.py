@@ -39,6 +39,11 @@ def column(description: str, show: Callable[[Any], Any], **options: Any) -> Any:
     return shown
 
 
+def folded(title: str, *fields: str) -> tuple[str, dict[str, Any]]:
+    """Make a group of fields that is closed until somebody opens it."""
+    return title, {"classes": ["collapse"], "fields": fields}
+
+
 def shows_list(request: HttpRequest) -> bool:
     """Say whether this is the list and not one object's page."""
     match = request.resolver_match

@@ -28,12 +28,12 @@ from glisk.admin.formatting import age, duration, json_block, moment, text_block
 from glisk.admin.tables import Audited, ExactSearch, MachineAdmin, MachineInline, column
 from glisk.console.control_page import control_page
 from glisk.console.controls import URL_NAME as CONTROLS
-from glisk.console.overview.troubles import troubles_of
+from glisk.console.overview.troubles import troubles_of, waiting_states
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.management.base import counted
 from glisk.models import Alert, AlertDelivery, SystemState, WorkerHeartbeat
 from glisk.security.lockout import lockout_end, unlock_login
-from tokens.admin.summary import WAITS
+from tokens.admin.summary import STATES_WAIT, WAITS
 
 for _model in (
     *(Schedule, Success, Failure, OrmQ, User, Group, AuthToken),
@@ -43,6 +43,7 @@ for _model in (
 
 
 WAITS.append(troubles_of)
+STATES_WAIT.append(waiting_states)
 # What headings call them: "Knox" and "Auth tokens" say nothing to an operator.
 apps.get_app_config("knox").verbose_name = "Access"
 AuthToken._meta.verbose_name, AuthToken._meta.verbose_name_plural = "API token", "API tokens"

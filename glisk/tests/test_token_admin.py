@@ -16,6 +16,8 @@ from PIL import Image
 from pytest_django import Settings
 
 from authors.tests.factories import AuthorFactory, wallet
+from glisk.breaker import Breaker
+from glisk.errors import AccountError
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import add_image, add_ready_token, png
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, Token, TokenImage
@@ -198,9 +200,12 @@ def test_the_list_says_what_a_token_waits_for_or_why_it_failed(admin_client: Cli
         (TokenStatus.FAILED, "content_policy"),
     ):
         TokenFactory.create(status=status, error_class=error_class, generation_error=words)
+    assert "Uploads paused" not in admin_client.get(LIST).content.decode()
+    Breaker("pinata").failed(AccountError("HTTP 403", vendor="pinata", status=401))
+    TokenFactory.create(status=TokenStatus.UPLOADING)  # it has not met it yet, and waits too
     text = admin_client.get(LIST).content.decode()
     assert "unregistered" in text
-    assert "waits: Uploads paused" in text
+    assert text.count(">Uploads paused: Pinata refuses our key<") == 2
     assert f"content policy: {words}" in text
 
 

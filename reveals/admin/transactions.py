@@ -24,7 +24,7 @@ from glisk.admin.formatting import (
     transaction_link,
     wallet_link,
 )
-from glisk.admin.tables import ExactSearch, MachineAdmin, column, shows_list
+from glisk.admin.tables import ExactSearch, MachineAdmin, column, folded, shows_list
 from reveals.models import RevealTransaction, TransactionStatus
 from tokens.admin.records import token_link
 
@@ -57,6 +57,9 @@ class TransactionColumns:
     signed = column("Signed", lambda row: age(row.signed_at), ordering="signed_at")
 
 
+_FACTS = ("explorer", "state", "failure", "batch_link", "replaces_link", "replacements")
+
+
 @admin.register(RevealTransaction)
 class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     list_display = ("name", "state", "nonce", "size", "gas", "cost", "signed", "took")
@@ -70,34 +73,10 @@ class RevealTransactionAdmin(TransactionColumns, ExactSearch, MachineAdmin):
     search_help_text = "Transaction hash, nonce, block or keeper"
     when_empty = "Each transaction that the keeper signs stands here."
     fieldsets = (
-        (
-            None,
-            {
-                "fields": (
-                    "explorer",
-                    "state",
-                    "failure",
-                    "batch_link",
-                    "replaces_link",
-                    "replacements",
-                )
-            },
-        ),
+        (None, {"fields": _FACTS}),
         ("Tokens", {"fields": ("token_links", "uris")}),
-        (
-            "Fees",
-            {
-                "classes": ["collapse"],
-                "fields": ("gas", "fee_cap", "priority_cap", "price", "cost", "l1_fee"),
-            },
-        ),
-        (
-            "Chain",
-            {
-                "classes": ["collapse"],
-                "fields": ("keeper_link", "nonce", "block", "hash_of_block", "raw_size"),
-            },
-        ),
+        folded("Fees", "gas", "fee_cap", "priority_cap", "price", "cost", "l1_fee"),
+        folded("Chain", "keeper_link", "nonce", "block", "hash_of_block", "raw_size"),
         ("Times", {"fields": ("signed_at", "broadcast_at", "confirmed_at", "took")}),
     )
 

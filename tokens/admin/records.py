@@ -56,14 +56,8 @@ def token_link(token_id: int) -> SafeString:
 @admin.register(MintEvent)
 class MintEventAdmin(ExactSearch, MachineAdmin):
     list_display = (
-        "name",
-        "tokens_minted",
-        "minter_short",
-        "author_short",
-        "paid",
-        "source",
-        "seen",
-    )
+        "name", "tokens_minted", "minter_short", "author_short", "paid", "source", "seen",
+    )  # fmt: skip
     list_filter = ("source",)
     ordering = ("-block_number", "-log_index")
     sortable_by = ()
@@ -73,18 +67,9 @@ class MintEventAdmin(ExactSearch, MachineAdmin):
     search_help_text = "Block, first token, wallet or transaction hash"
     when_empty = "Each mint of the contract stands here once its block is known."
     fields = (
-        "transaction",
-        "log_index",
-        "block",
-        "hash_of_block",
-        "block_timestamp",
-        "minter_link",
-        "author_link",
-        "token_links",
-        "paid",
-        "source",
-        "created_at",
-    )
+        "transaction", "log_index", "block", "hash_of_block", "block_timestamp", "minter_link",
+        "author_link", "token_links", "paid", "source", "created_at",
+    )  # fmt: skip
 
     name = column("Block", lambda event: f"{event.block_number} · {event.log_index}")
     minter_short = column("Minter", lambda event: short(event.minter))
@@ -165,22 +150,10 @@ class ImageGenerationJobAdmin(JobColumns, ExactSearch, MachineAdmin):
     search_help_text = "Token number or prediction id"
     when_empty = "Each image that is ordered for a token stands here, with what it cost."
     fields = (
-        "number",
-        "state",
-        "failure",
-        "prompt_block",
-        "cost",
-        "attempt_number",
-        "service",
-        "model",
-        "prediction",
-        "input_json",
-        "output",
-        "prediction_time",
-        "created_at",
-        "submitted_at",
-        "completed_at",
-    )
+        "number", "state", "failure", "prompt_block", "cost", "attempt_number", "service",
+        "model", "prediction", "input_json", "output", "prediction_time", "created_at",
+        "submitted_at", "completed_at",
+    )  # fmt: skip
 
     prompt_block = column("Prompt", lambda job: text_block(job.prompt))
     input_json = column("Input", lambda job: json_block(job.input))
@@ -206,16 +179,9 @@ class IPFSUploadRecordAdmin(UploadColumns, ExactSearch, MachineAdmin):
     search_help_text = "Token number or CID"
     when_empty = "Each attempt to pin a file of a token stands here."
     fields = (
-        "number",
-        "upload_type",
-        "state",
-        "failure",
-        "attempt_number",
-        "cid",
-        "stored_cid",
-        "size",
-        "created_at",
-    )
+        "number", "upload_type", "state", "failure", "attempt_number", "cid", "stored_cid",
+        "size", "created_at",
+    )  # fmt: skip
 
     stored_cid = column(
         "CID at Pinata",

@@ -54,17 +54,9 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
     when_empty = "Each image by which an author's prompt was tried stands here."
     change_form_before_template = "admin/tokens/promptsample/waiting.html"
     fields = (
-        "picture",
-        "state",
-        "prompt_text",
-        "author_link",
-        "actor",
-        "cost",
-        "failure",
-        "prediction",
-        "created_at",
-        "completed_at",
-    )
+        "picture", "state", "prompt_text", "author_link", "actor", "cost", "failure",
+        "prediction", "created_at", "completed_at",
+    )  # fmt: skip
 
     state = column("State", lambda sample: sample.status, label=SAMPLE_LABELS)
     author_link = column(

@@ -27,6 +27,8 @@ _ENTRIES_SHOWN: Final = 12  # more than a token without troubles has
 
 # What keeps a token from going on: sources of console.troubles.Trouble, which stands above.
 WAITS: list[Callable[[Token], Iterable[Any]]] = []
+# The same for lists: by state what its tokens wait for, in a few words.
+STATES_WAIT: list[Callable[[], dict[TokenStatus, str]]] = []
 
 
 def token_summary(token: Token) -> dict[str, Any]:

@@ -27,16 +27,22 @@ from glisk.admin.formatting import (
     text_block,
     transaction_link,
 )
-from glisk.admin.tables import ExactSearch, MachineAdmin, MachineInline, column, shows_list
-from glisk.breaker import headline_for_breaker
+from glisk.admin.tables import (
+    ExactSearch,
+    MachineAdmin,
+    MachineInline,
+    PlainChangeList,
+    column,
+    folded,
+    shows_list,
+)
 from tokens.admin.actions import TOKEN_ACTIONS
 from tokens.admin.filters import AttentionFilter, FailedTodayFilter
 from tokens.admin.pictures import picture, picture_url
 from tokens.admin.records import JobColumns, UploadColumns, fault
-from tokens.admin.summary import pinned, token_summary
+from tokens.admin.summary import STATES_WAIT, pinned, token_summary
 from tokens.admin.timeline import TOKEN_LABELS, is_worker
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent, Token
-from tokens.states import TokenStatus
 
 
 class JobInline(JobColumns, MachineInline):
@@ -77,35 +83,15 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
     change_form_before_template = "admin/tokens/token/summary.html"
     # All of it folded: what matters first stands above, in the summary.
     fieldsets = (
-        ("Mint", {"classes": ["collapse"], "fields": ("mint", "block", "mint_timestamp")}),
-        (
-            "Files",
-            {
-                "classes": ["collapse"],
-                "fields": ("image_link", "metadata_link", "metadata_json", "source"),
-            },
+        folded("Mint", "mint", "block", "mint_timestamp"),
+        folded("Files", "image_link", "metadata_link", "metadata_json", "source"),
+        folded("Reveal", "uri", "reveal", "revealed_at"),
+        folded(
+            "Work", "failure", "paid_calls", "claims", "status_changed_at", "held_at",
+            "hold_reason", "next_attempt_at", "lease_owner", "lease_expires_at",
+            "workers", "errors",
         ),
-        ("Reveal", {"classes": ["collapse"], "fields": ("uri", "reveal", "revealed_at")}),
-        (
-            "Work",
-            {
-                "classes": ["collapse"],
-                "fields": (
-                    "failure",
-                    "paid_calls",
-                    "claims",
-                    "status_changed_at",
-                    "held_at",
-                    "hold_reason",
-                    "next_attempt_at",
-                    "lease_owner",
-                    "lease_expires_at",
-                    "workers",
-                    "errors",
-                ),
-            },
-        ),
-    )
+    )  # fmt: skip
 
     number = column("Token", lambda token: f"#{token.pk}", ordering="token_id")
     state = column("State", lambda token: token.status, label=TOKEN_LABELS)
@@ -147,6 +133,9 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
             *super().get_urls(),
         ]
 
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[PlainChangeList]:
+        return TokenChangeList
+
     def all_actions(self) -> Sequence[AdminAction]:
         return TOKEN_ACTIONS
 
@@ -177,8 +166,11 @@ class TokenAdmin(ActionsAdmin, ExactSearch, MachineAdmin):
 
     @display(description="Problem")
     def problem(self, token: Token) -> SafeString | str:
-        held = f"Held: {token.hold_reason}" if token.held_at is not None else ""
-        error = held or _problem(token)
+        error = fault(token.error_class.replace("_", " "), token.generation_error)
+        if token.held_at is not None:
+            error = f"Held: {token.hold_reason}"
+        elif waits := getattr(token, "waits_for", ""):
+            error = waits
         if not error:
             return ""
         return format_html('<span class="glisk-two-lines" title="{}">{}</span>', error, error)
@@ -214,11 +206,12 @@ def _file_link(token: Token, cid: str | None) -> SafeString | str:
     return cid_link(cid) if pinned(token, cid) else short(cid)
 
 
-def _problem(token: Token) -> str:
-    """Return a list's words for what is wrong: the vendor that is waited for, or the error."""
-    error = token.generation_error or ""
-    vendor, colon, _ = error.partition(":")
-    waits = token.status != TokenStatus.FAILED and token.error_class in ("account", "vendor_down")
-    if waits and colon and vendor.isalpha():
-        return f"waits: {headline_for_breaker(vendor)}"
-    return ": ".join(filter(None, (token.error_class.replace("_", " "), error)))
+class TokenChangeList(PlainChangeList):
+    """The list, with what the tokens of a state wait for."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        waits = {status: why for source in STATES_WAIT for status, why in source().items()}
+        for token in self.result_list:
+            token.waits_for = waits.get(token.status, "")

@@ -130,6 +130,17 @@ def troubles_of(token: Token) -> list[Trouble]:
     return [*found, *_without_progress(stages.groups(token_id=token.pk), found)]
 
 
+def waiting_states() -> dict[TokenStatus, str]:
+    """Return the states whose tokens wait for the same cause, and for what, in a few words."""
+    return {
+        status: cause.headline
+        for cause in one_for_one_cause(find_causes())
+        if cause.kind not in ("limit", "alarm")  # they pass
+        for stage in cause.stages
+        for status in stages.STAGES[stage]
+    }
+
+
 def _missing_workers(
     workers: Sequence[Worker], oldest: Mapping[str, datetime]
 ) -> Iterator[Trouble]:
