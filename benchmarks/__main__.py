@@ -24,12 +24,14 @@ NAMES = (
     "webhook_intake",
     "recovery",
     "reveal",
+    "keepers",
     "idle",
     "api_reads",
     "admin_pages",
     "start_up",
     "steps",
     "queries",
+    "big_tables",
 )
 
 

@@ -1,6 +1,6 @@
 """Fill a fresh database as years of work would: a million tokens with everything around them.
 
-    python -m benchmarks.big_database [TOKENS]
+    python -m benchmarks.big_database [TOKENS [UNDER_WAY [PICTURES [SIDE]]]]
 
 On the database of the environment, which must be migrated and hold no token. Everything is made
 by the server itself, one INSERT … SELECT a table. The newest tokens are under way, one in a
@@ -28,8 +28,9 @@ TABLES = (
     # What migrations wrote stays.
     "AND tablename NOT IN ('django_migrations', 'django_content_type', 'auth_permission')"
 )
-_UNDER_WAY = 2_000  # tokens that are not revealed yet
-_PICTURES = 500  # of the newest revealed tokens
+UNDER_WAY = 2_000  # tokens that are not revealed yet
+PICTURES = 500  # of the newest revealed tokens
+SIDE = 64  # of a picture, in pixels: 4 kB, and 100 kB with 320
 _FILL_TIMEOUT_SECONDS = 1800
 # What the queries say often; a wallet of digits looks the same with its checksum.
 _FUNCTIONS = """
@@ -107,7 +108,8 @@ _ROWS = {
     "tokens.TokenImage": """
     SELECT token_id, CASE WHEN token_id > {pictures} THEN '\\x{png}'::bytea END AS data,
         'image/png' AS mime_type, 'png' AS extension, 1024 AS width, 1024 AS height,
-        120000 AS size_bytes, md5(token_id::text) || md5(token_id::text) AS sha256
+        120000 AS size_bytes, md5(token_id::text) || md5(token_id::text) AS sha256,
+        pg_temp.at(token_id) AS created_at
     FROM tokens_s0 WHERE image_cid IS NOT NULL
     """,
     "tokens.ImageGenerationJob": """
@@ -158,7 +160,8 @@ _ROWS = {
         20000000 AS max_fee_per_gas_wei, 1000000 AS max_priority_fee_per_gas_wei,
         CASE b.status WHEN 'open' THEN 'broadcast' ELSE 'confirmed' END AS status,
         b.created_at AS signed_at, b.created_at AS broadcast_at,
-        b.created_at AS confirmed_at, 1000 + b.id * 500 AS block_number,
+        b.created_at AS confirmed_at, b.settled_at AS read_back_at,
+        1000 + b.id * 500 AS block_number,
         pg_temp.hash('c', b.id) AS block_hash, 4600000 AS gas_used,
         8000000 AS effective_gas_price_wei
     FROM reveal_batches b JOIN reveal_batch_tokens t ON t.batch_id = b.id GROUP BY b.id
@@ -180,17 +183,27 @@ _ROWS = {
     SELECT * FROM (VALUES
         ('last_processed_block', '{{"block": 10001000, "head": 10001000}}'::jsonb),
         ('recovery', jsonb_build_object(
-            'known_below', {tokens} + 1, 'tiled_below', {tokens} + 1))
+            'known_below', {tokens} + 1, 'tiled_below', {tokens} + 1, 'window', {tokens})),
+        ('timeline_totals', jsonb_build_object(
+            'upto', (SELECT max(id) FROM token_transitions), 'spans', '{{}}'::jsonb))
     ) AS made(state_key, state_value)
     """,
 }
 
 
-def fill_world(world: World, tokens: int) -> None:
+def fill_world(
+    world: World,
+    tokens: int,
+    *,
+    under_way: int = UNDER_WAY,
+    pictures: int = PICTURES,
+    side: int = SIDE,
+) -> None:
     """Migrate a world's database and fill it, in a process with the program's settings."""
     world.manage("migrate", "--verbosity", "0")
+    numbers = map(str, (tokens, under_way, pictures, side))
     subprocess.run(
-        [sys.executable, "-m", "benchmarks.big_database", str(tokens)],
+        [sys.executable, "-m", "benchmarks.big_database", *numbers],
         cwd=BASE_DIR,
         env=world.env,
         check=True,
@@ -207,11 +220,17 @@ def empty() -> None:
         cursor.execute(f"TRUNCATE {cursor.fetchone()[0]} RESTART IDENTITY CASCADE")
 
 
-def fill(tokens: int = TOKENS) -> None:
-    """Fill the database. Raises RuntimeError if there are tokens already."""
+def fill(
+    tokens: int = TOKENS, under_way: int = UNDER_WAY, pictures: int = PICTURES, side: int = SIDE
+) -> None:
+    """Fill the database. Raises RuntimeError if there are tokens already.
+
+    `under_way`: how many are not revealed; `pictures`: how many of the others have their bytes.
+    """
     from django.apps import apps
     from django.db import connection
 
+    from reveals.costs import add_up_costs
     from tokens.models import Token
     from tokens.totals import close_days
 
@@ -225,7 +244,7 @@ def fill(tokens: int = TOKENS) -> None:
             "session_replication_role = replica",  # references are right as they are made
         ):
             cursor.execute(f"SET {setting}")
-        filler = Filler(cursor, tokens)
+        filler = Filler(cursor, tokens, under_way, pictures, side)
         indexes = _without_indexes(cursor)
         filler.execute(_FUNCTIONS)
         filler.execute("DELETE FROM prompt_changes; DELETE FROM authors")
@@ -237,6 +256,7 @@ def fill(tokens: int = TOKENS) -> None:
         cursor.execute("SET session_replication_role = origin")
         cursor.execute("VACUUM (ANALYZE)")
         close_days()
+        add_up_costs()
 
 
 def _without_indexes(cursor: Any) -> list[str]:
@@ -255,18 +275,18 @@ def _without_indexes(cursor: Any) -> list[str]:
 class Filler:
     """Inserts rows of models; `{…}` in a query stand for its words, which follow from `tokens`."""
 
-    def __init__(self, cursor: Any, tokens: int) -> None:
+    def __init__(self, cursor: Any, tokens: int, under_way: int, pictures: int, side: int) -> None:
         self._cursor = cursor
         batch = -(-tokens // max(10, tokens // 50))
-        way = min(_UNDER_WAY, tokens // 5 // batch * batch)
+        way = min(under_way, tokens // 5 // batch * batch)
         self._words = {
             "tokens": tokens,
             "authors": max(10, tokens // 100),
             "mints": -(-tokens // 5),
             "batch": batch,
             "way": way,
-            "pictures": tokens - way - _PICTURES,
-            "png": _png(),
+            "pictures": tokens - way - pictures,
+            "png": _png(side),
         }
 
     def execute(self, query: str) -> None:
@@ -301,12 +321,12 @@ def _default(field: Any) -> str:
     return f"'{value}'" if isinstance(value, str) else str(value)
 
 
-def _png() -> str:
-    """Return a small picture in hexadecimal digits."""
+def _png(side: int) -> str:
+    """Return a picture that cannot be compressed in hexadecimal digits."""
     from PIL import Image
 
     out = io.BytesIO()
-    Image.effect_noise((64, 64), 60).save(out, "PNG")
+    Image.effect_noise((side, side), 60).save(out, "PNG")
     return out.getvalue().hex()
 
 

@@ -1,7 +1,7 @@
 """Many mints at once, by several collectors, in one block: when is the last one revealed?
 
-Blocks by this process's clock, CPU by the kernel's clocks (the program's processes only),
-statements by PostgreSQL's own log.
+`--filled`: after so many others, which were revealed in the years before. Blocks by this process's
+clock, CPU by the kernel's clocks (the program's processes only), statements by PostgreSQL's log.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import math
 
+from benchmarks.big_database import fill_world
 from benchmarks.report import Options, Result
 from benchmarks.scene import Scene
 from sandbox.world import WorldOptions
@@ -19,7 +20,10 @@ OPTIONS: Options = {
     "generation_seconds": (1.0, "the vendor's own time"),
     "pin_seconds": (0.2, "the vendor's own time"),
     "block_seconds": (2, "from block to block"),
+    "filled": (0, "tokens in the database before"),
+    "image_size": (256, "pixels; a larger one is painted by the same CPU that is measured"),
 }
+_NEXT_TOKEN_ID = 14  # the contract's slot of storage
 
 
 def settings(options: argparse.Namespace) -> WorldOptions:
@@ -28,8 +32,9 @@ def settings(options: argparse.Namespace) -> WorldOptions:
         generation_seconds=str(options.generation_seconds),
         pin_seconds=str(options.pin_seconds),
         # Painting must not take the CPU that is measured; the bytes of every image still differ.
-        image_size=256,
+        image_size=options.image_size,
         distinct_images=4,
+        workers=0 if options.filled else 1,
         env={
             "WORKER_BATCH_SIZE": str(options.concurrency),
             "UPLOAD_CONCURRENCY": str(options.concurrency),
@@ -40,6 +45,8 @@ def settings(options: argparse.Namespace) -> WorldOptions:
 def measure(place: Scene, options: argparse.Namespace) -> Result:
     """Mint all tokens in one block and follow them to the last reveal."""
     tokens, block_seconds = options.tokens, options.block_seconds
+    if options.filled:
+        _fill(place, options.filled)
     ids = place.send_mints(tokens)
     # What follows the last reveal's block (its receipt, the tokens' last move) counts as well.
     with place.cost() as cost:
@@ -60,6 +67,8 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
             "statements_per_token": cost.statements.count / tokens,
             "last_broadcast_s": (broadcast, vendors),
             "first_revealed_s": min(revealed),
+            "rows_read_per_token": cost.rows_read.total() / tokens,
+            "wal_kb_per_token": int(cost.wal_bytes) / 1000 / tokens,
             "reveal_transactions": len(reveals),
             "postgres_cpu_ms_per_token": cost.cpu_ms("postgres", per=tokens),
             "emulators_cpu_ms_per_token": cost.cpu_ms("emulators", per=tokens),
@@ -72,5 +81,23 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
             "token's last move; PostgreSQL and the emulators apart",
             f"statements per token by the server's log: {cost.statements.tags(per=tokens)}; "
             f"server time {cost.statements.server_ms / tokens:.1f} ms per token",
+            "rows read per token: "
+            + ", ".join(f"{t} {n / tokens:.1f}" for t, n in cost.rows_read.most_common(5)),
         ),
     )
+
+
+def _fill(place: Scene, tokens: int) -> None:
+    """Have so many tokens in the database, and as many ids given out; then start a worker."""
+    world, session = place.world, place.statements.session
+    fill_world(world, tokens, under_way=0)
+    world.manage("migrate", "--verbosity", "0")  # the default author is there again
+    contract, slot = world.chain.contract.address, f"0x{_NEXT_TOKEN_ID:064x}"
+    world.chain.rpc("anvil_setStorageAt", contract, slot, f"0x{tokens + 1:064x}")
+    session.execute(
+        "UPDATE system_state SET state_value = jsonb_build_object('block', %s::int) "
+        "WHERE state_key = 'last_processed_block'",
+        [place.watch.newest],
+    )
+    world.add_worker()
+    world.wait_for_workers()

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -74,6 +75,13 @@ PARTS = {
     "emulators": ("replicate", "pinata", "gateway", "alchemy"),
     "node": ("node",),
 }
+# What the database has read and written since its start: rows of tables, bytes of its log.
+_ROWS_READ = """
+    SELECT jsonb_object_agg(relname, seq_tup_read + coalesce(idx_tup_fetch, 0))
+    FROM pg_stat_user_tables
+"""
+WAL_BYTES = "SELECT pg_current_wal_insert_lsn() - '0/0'"
+_STATISTICS_SECONDS = 1.5  # until PostgreSQL's processes have told what they read
 _LEAST_LOGGING = {"LOG_LEVEL": "WARNING"}
 _DRAIN_RUNS = (
     "SELECT count(*) > 0 FROM worker_heartbeats "
@@ -88,6 +96,8 @@ class Cost:
     seconds: float = 0.0
     usage: dict[str, Usage] = field(default_factory=dict)
     statements: StatementCount = field(default_factory=StatementCount)
+    rows_read: Counter[str] = field(default_factory=Counter)  # by table
+    wal_bytes: int = 0
 
     def cpu_ms(self, *parts: str, per: float = 1) -> float:
         return sum(1000 * self.usage[part].cpu_seconds for part in parts) / per
@@ -104,13 +114,17 @@ class Scene:
     @contextmanager
     def cost(self) -> Iterator[Cost]:
         """Fill in what the work inside takes."""
-        found = Cost()
+        found, value = Cost(), self.statements.value
+        rows, wal = value(_ROWS_READ), value(WAL_BYTES)
         self.statements.mark()
         started, before = time.monotonic(), self._usage()
         yield found
         found.seconds, after = time.monotonic() - started, self._usage()
         found.usage = {part: after[part] - before[part] for part in PARTS}
         found.statements = self.statements.since_mark()
+        found.wal_bytes = value(WAL_BYTES) - wal
+        time.sleep(_STATISTICS_SECONDS)
+        found.rows_read = Counter(value(_ROWS_READ)) - Counter(rows)
 
     def _usage(self) -> dict[str, Usage]:
         return {part: usage(self.pids(*kinds)) for part, kinds in PARTS.items()}

@@ -17,13 +17,17 @@ QUICK = "--generation-seconds 0.2 --pin-seconds 0.05"
 # In this order: the first ones need a world without a worker. The figures are those that others
 # read, by name.
 SMALLEST = {
+    "keepers": (
+        "--keepers 2 --batches 3 --tokens 5 --in-flight 2 --block-seconds 1",
+        "tokens_per_s_1 tokens_per_s_2 gas_per_token cpu_ms_per_token calls_per_batch",
+    ),
     "generation": (
         f"--tokens 12 --concurrency 5 {QUICK}",
         "tokens_per_s floor_ratio cpu_ms_per_token",
     ),
     "reveal": (
-        "--tokens 51 --lone 1 --block-seconds 1",
-        "tokens_per_s gas_per_token_at_50 lone_broadcast_s",
+        "--tokens 51 --lone 1 --block-seconds 1 --count-calls",
+        "tokens_per_s rpc_calls_per_token gas_per_token_at_50 lone_broadcast_s",
     ),
     "mint_many": (
         f"--tokens 3 --block-seconds 1 {QUICK}",

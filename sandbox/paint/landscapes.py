@@ -10,8 +10,6 @@ from PIL import Image, ImageChops
 from sandbox.paint.canvas import (
     Canvas,
     Curve,
-    Pen,
-    Point,
     Rgb,
     colourize,
     curve,
@@ -209,7 +207,7 @@ def _houses(canvas: Canvas, shore: float, near: float) -> None:
 
 
 def nebula(canvas: Canvas) -> Image.Image:
-    """Paint clouds of light between stars, and often a planet."""
+    """Paint clouds of light between stars."""
     palette, rng = canvas.palette, canvas.rng
     folds = levels(ImageChops.difference(noise(rng, 3, 6, 0.55), noise(rng, 4, 5)), 0, 2.6)
     clouds = levels(noise(rng, 3, 5), 60, 2)
@@ -222,46 +220,4 @@ def nebula(canvas: Canvas) -> Image.Image:
     for _ in range(3):
         canvas.glow((rng.random(), rng.random()), 0.12, (255, 255, 255), 0.35)
     _stars(canvas, 320)
-    if not canvas.words.isdisjoint({"planet", "saturn", "space", "cosmos"}) or rng.random() < 0.6:
-        _planet(canvas)
     return canvas.finished(vignette=0.35)
-
-
-def _planet(canvas: Canvas) -> None:
-    """Paint a banded planet, lit from one side; most have rings."""
-    palette, rng = canvas.palette, canvas.rng
-    radius, centre = rng.uniform(0.14, 0.24), (rng.uniform(0.32, 0.68), rng.uniform(0.35, 0.65))
-    ringed, tilt = rng.random() < 0.6, rng.uniform(-0.5, 0.5)
-    bands = noise(rng, 2, 4)
-    bands = bands.resize((3, bands.height)).resize(bands.size)
-    colours = [palette.ramp[1], palette.accent, palette.ramp[3], palette.second_accent]
-    body = colourize(Image.blend(bands, noise(rng, 3, 4), 0.22), colours)
-    light = Image.radial_gradient("L").resize((body.width * 2, body.height * 2))
-    left, top = round(body.width * 0.78), round(body.height * 0.72)
-    shade = levels(light.crop((left, top, left + body.width, top + body.height)), 45, 2.3, 235)
-    body.paste(mix(palette.deep, (0, 0, 8), 0.7), (0, 0), shade)
-    disc = Pen(body.width, "L")
-    disc.disc((0.5, 0.5), 0.5, 255)
-    canvas.glow(centre, radius * 2.1, palette.ramp[3], 0.4)
-    if ringed:
-        _rings(canvas, centre, radius, tilt, start=math.pi)
-    size = round(2 * radius * canvas.side)
-    place = (round((centre[0] - radius) * canvas.side), round((centre[1] - radius) * canvas.side))
-    canvas.image.paste(body.resize((size, size)), place, disc.image.resize((size, size)))
-    if ringed:
-        _rings(canvas, centre, radius, tilt, start=0)
-
-
-def _rings(canvas: Canvas, centre: Point, radius: float, tilt: float, *, start: float) -> None:
-    palette = canvas.palette
-    for ring in range(7):
-        reach = radius * (1.45 + 0.11 * ring)
-        points = []
-        for step in range(61):
-            angle = start + math.pi * step / 60
-            x, y = reach * math.cos(angle), reach * 0.24 * math.sin(angle)
-            right = x * math.cos(tilt) - y * math.sin(tilt)
-            down = x * math.sin(tilt) + y * math.cos(tilt)
-            points.append((centre[0] + right, centre[1] + down))
-        colour = mix(palette.pale, palette.ramp[1 + ring % 3], 0.25 + 0.09 * ring)
-        canvas.line(points, radius * (0.03 if ring % 3 else 0.055), colour)

@@ -30,8 +30,7 @@ STYLES: dict[Callable[[Canvas], Image.Image], str] = {
     landscapes.sunburst: "sun sunset sunrise deco retro temple beach summer sea ocean ship king",
     landscapes.city: "city skyline urban street tokyo cyberpunk neon building tower robot car",
     landscapes.nebula: "nebula space galaxy cosmos cosmic planet universe astronaut dream saturn",
-    patterns.paper_cut: "paper layer map cave canyon organic cell lava silk ribbon abstract poster",
-    patterns.blossom: "flower blossom bloom rose lotus mandala petal botanical dahlia garden",
+    patterns.paper_cut: "paper map cave canyon organic lava silk flower blossom garden abstract",
     patterns.facets: "crystal polygon diamond origami glass gem ice fox cat lion tiger geometric",
 }
 
