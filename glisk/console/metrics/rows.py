@@ -197,3 +197,7 @@ def _others() -> Iterator[Metric]:
     waiting = WebhookEvent.objects.filter(status__in=UNFINISHED).count()
     text = "Signed events in the inbox that are not done yet."
     yield _one("webhook_events_unfinished", text, waiting)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        (size,) = cursor.fetchone()
+    yield _one("database_bytes", "Size of the database on its disk, indexes included.", size)
