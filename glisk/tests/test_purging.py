@@ -149,6 +149,6 @@ def test_a_sample_without_its_image_says_why(client: Client) -> None:
     schedules.purge()
     client.force_login(User.objects.create_superuser("root"))
     page = client.get(f"/admin/tokens/promptsample/{old.pk}/change/")
-    assert "It was deleted 30 days after it was made." in page.content.decode()
+    assert "It was deleted 30 d after it was made." in page.content.decode()
     assert client.get(f"/admin/tokens/promptsample/{old.pk}/picture/").status_code == 404
     assert client.get("/admin/tokens/promptsample/").status_code == 200

@@ -175,7 +175,7 @@ REASONS: dict[str, tuple[Callable[[], Token], str]] = {
         lambda: _limited("replicate", TokenStatus.DETECTED),
         "Replicate limits the rate",
     ),
-    "a limit that is set": (_used_up, "PINATA_REQUESTS_PER_MINUTE are used up"),
+    "a limit that is set": (_used_up, "PINATA_REQUESTS_PER_MINUTE is used up"),
     "lost reply at a limit": (_lost_at_a_limit, "The reply to a paid call was lost"),
     "lost reply": (lambda: _job(JobStatus.CREATED), "The reply to a paid call was lost"),
     "long call": (lambda: _job(JobStatus.SUBMITTED, external_id="p1"), "A worker is at it"),

@@ -19,7 +19,16 @@ from unfold.decorators import display
 from authors.admin import PromptField
 from authors.models import Author
 from glisk.admin.audit import actor_of
-from glisk.admin.formatting import NOTHING, admin_link, age, clipped, short, shortened, text_block
+from glisk.admin.formatting import (
+    NOTHING,
+    admin_link,
+    age,
+    clipped,
+    duration,
+    short,
+    shortened,
+    text_block,
+)
 from glisk.admin.tables import ExactSearch, MachineAdmin, column
 from glisk.permissions import TRY_PROMPT
 from tokens.admin.pictures import image_response, kept_image
@@ -115,7 +124,8 @@ class PromptSampleAdmin(ExactSearch, MachineAdmin):
         if sample.status != SampleStatus.DONE:
             return NOTHING
         if not PromptSample.objects.filter(pk=sample.pk, data__isnull=False).exists():
-            return f"It was deleted {settings.SAMPLE_RETENTION_DAYS:g} days after it was made."
+            kept_for = duration(settings.SAMPLE_RETENTION_DAYS * 86_400)
+            return f"It was deleted {kept_for} after it was made."
         url = reverse("admin:tokens_promptsample_picture", args=[sample.pk])
         return format_html('<img class="glisk-sample" src="{}" alt="The sample">', url)
 

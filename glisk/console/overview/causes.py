@@ -268,7 +268,7 @@ def _limit(vendor: str, row: SystemState) -> Trouble | None:
         advice = advice_for_breaker(vendor, BreakerState(status=429))
     elif allowed and recent and sum(recent.values()) >= allowed - 1:  # some calls need two
         headline, since = "is called as often as the settings allow", min(recent)
-        reason = f"The {allowed:,} calls a minute of {variable} are used up."
+        reason = f"{variable} is used up: {counted(allowed, 'call')} a minute."
         advice = f"Nothing; or raise {variable} (0: the limit is found) and restart the workers."
     else:
         return None
