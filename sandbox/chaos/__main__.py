@@ -30,6 +30,7 @@ from web3.exceptions import Web3Exception
 
 from sandbox.accounts import KEEPER
 from sandbox.chaos.cable import Cable
+from sandbox.chaos.clock import Clock
 from sandbox.chaos.ledger import Facts, find_faults, leaked_secrets, paid_again
 from sandbox.chaos.monkey import Monkey
 from sandbox.chaos.tricks import VENDORS, Zoo, usual_faults
@@ -38,8 +39,6 @@ from sandbox.demo.people import Minter, onboard_authors, plan_mints
 from sandbox.faulty_rpc import FaultyRpc
 from sandbox.world import Ports, World, WorldOptions
 
-# Debian's package libfaketime; without it the clocks of machines are right.
-_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
 _SETTLE_SECONDS = 600.0
 _LOOK_SECONDS = 3.0
 # Operators, in the end: what the vendors or the pool refused for good is taken up again.
@@ -95,8 +94,10 @@ def run(plan: Plan, directory: Path) -> Outcome:
     ):
         world.start()
         with Cable(_far_ends(world, node)) as cable:
-            clock = directory / "clock" if _FAKETIME else None
-            world.add_worker(**_at_the_near_end(cable), **_clock_of(clock))
+            clock = None
+            with suppress(FileNotFoundError):
+                clock = Clock(directory)
+            world.add_worker(**_at_the_near_end(cable), **(clock.env if clock else {}))
             zoo = Zoo(world, node, cable, clock, random.Random(plan.seed))
             return _Trial(zoo, plan).run()
 
@@ -116,19 +117,6 @@ def _at_the_near_end(cable: Cable) -> dict[str, str]:
         "REPLICATE_BASE_URL": url["replicate"],
         "PINATA_API_URL": url["pinata"],
         "PINATA_GATEWAY": url["gateway"],
-    }
-
-
-def _clock_of(clock: Path | None) -> dict[str, str]:
-    """Return the environment that makes a process read its clock by this file."""
-    if clock is None:
-        return {}
-    clock.write_text("+0")
-    return {
-        "LD_PRELOAD": str(_FAKETIME),
-        "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",  # seconds
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
     }
 
 

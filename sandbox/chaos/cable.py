@@ -57,16 +57,17 @@ class Cable:
     async def _connect(
         self, far_end: FarEnd, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        await self._whole.wait()
-        try:
-            if isinstance(far_end, str):
-                far_reader, far_writer = await asyncio.open_unix_connection(far_end)
-            else:
-                far_reader, far_writer = await asyncio.open_connection("127.0.0.1", far_end)
-        except OSError:  # nobody listens there at the moment
-            writer.close()
-            return
-        await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
+        with suppress(asyncio.CancelledError):  # the end of all
+            await self._whole.wait()
+            try:
+                if isinstance(far_end, str):
+                    far_reader, far_writer = await asyncio.open_unix_connection(far_end)
+                else:
+                    far_reader, far_writer = await asyncio.open_connection("127.0.0.1", far_end)
+            except OSError:  # nobody listens there at the moment
+                writer.close()
+                return
+            await asyncio.gather(self._carry(reader, far_writer), self._carry(far_reader, writer))
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:

@@ -15,6 +15,7 @@ import psutil
 from glisk.database.embedded_postgres import Layout
 from sandbox.accounts import KEEPER
 from sandbox.chaos.cable import Cable
+from sandbox.chaos.clock import Clock
 from sandbox.faulty_rpc import FaultyRpc, refused_as_list, refused_as_object, refused_by_status
 from sandbox.world import World
 
@@ -49,7 +50,7 @@ class Zoo:
     world: World
     node: FaultyRpc
     cable: Cable
-    clock: Path | None  # what it holds is added to the worker's clock; None without libfaketime
+    clock: Clock | None
     rng: random.Random
     done: list[str] = field(default_factory=list)  # what was done, in words
 
@@ -142,13 +143,13 @@ def _cut_the_cable(zoo: Zoo) -> Undo:
     return zoo.cable.mend
 
 
-def _set_a_clock(ahead: str) -> Callable[[Zoo], Undo]:
+def _set_a_clock(ahead_seconds: int) -> Callable[[Zoo], Undo]:
     def set_it(zoo: Zoo) -> Undo:
         clock = zoo.clock
         if clock is None:
-            raise RuntimeError("libfaketime is not installed")
-        clock.write_text(ahead)
-        return lambda: clock.write_text("+0")
+            raise RuntimeError("there is no C compiler")
+        clock.set(ahead_seconds)
+        return lambda: clock.set(0)
 
     return set_it
 
@@ -252,8 +253,8 @@ TRICKS: Final = (
     Trick("a worker's process freezes", "machines", _freeze("worker"), _FROZEN_SECONDS),
     Trick("a whole worker freezes", "machines", _freeze("worker", whole=True), _FROZEN_SECONDS),
     Trick("the network to a worker ends", "machines", _cut_the_cable, _FROZEN_SECONDS),
-    Trick("a worker's clock runs ahead", "machines", _set_a_clock("+90s"), 10.0),
-    Trick("a worker's clock is behind", "machines", _set_a_clock("-90s"), 10.0),
+    Trick("a worker's clock runs ahead", "machines", _set_a_clock(90), 10.0),
+    Trick("a worker's clock is behind", "machines", _set_a_clock(-90), 10.0),
     Trick("kill -9 of a web process", "machines", _signal("web", _KILL)),
     Trick("kill -9 of the whole web server", "machines", _signal("web", _KILL, whole=True)),
     Trick("restart of the web server", "machines", _signal("web", _END, whole=True)),
