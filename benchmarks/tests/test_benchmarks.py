@@ -34,7 +34,7 @@ SMALLEST = {
         "last_revealed_s tokens_per_s cpu_ms_per_token statements_per_token",
     ),
     "lone_mint": ("--mints 1", "mint_to_revealed_s overhead_s"),
-    "steps": ("--mints 2", "order_ms compose_ms receipts_ms"),
+    "steps": ("--mints 2", "webhook_ms compose_settle_ms sign_ms"),
     "idle": ("--seconds 1 --settle-seconds 0", "cpu_percent pss_mb statements_per_s"),
     "webhook_intake": (
         "--events 40 --rounds 2 --batches 4 --reveal-seconds 0.5",
