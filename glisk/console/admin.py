@@ -28,6 +28,7 @@ from glisk.admin.formatting import age, duration, json_block, moment, text_block
 from glisk.admin.tables import Audited, ExactSearch, MachineAdmin, MachineInline, column
 from glisk.console.control_page import control_page
 from glisk.console.controls import URL_NAME as CONTROLS
+from glisk.console.overview.causes import PAGE
 from glisk.console.overview.troubles import troubles_of, waiting_states
 from glisk.engine.heartbeat import ALIVE_SECONDS
 from glisk.management.base import counted
@@ -183,6 +184,11 @@ class AlertAdmin(MachineAdmin):
     )  # fmt: skip
     inlines = (AlertDeliveryInline,)
 
+    shown_level = column(
+        "Level",
+        lambda alert: "act now" if alert.level == PAGE else "can wait",
+        label={"act now": "danger", "can wait": "warning"},
+    )
     last_told = column("Last told", lambda a: moment(a.told_at) if a.told_at else "not yet")
     over_since = column("Over since", lambda a: moment(a.gone_at) if a.gone_at else "it goes on")
     began = column("Began, ago", lambda alert: age(alert.began_at))
@@ -192,10 +198,6 @@ class AlertAdmin(MachineAdmin):
         sent = Count("deliveries", filter=Q(deliveries__state=AlertDelivery.State.SENT))
         found: QuerySet[Alert] = super().get_queryset(request)
         return found.annotate(sent=sent, messages=Count("deliveries"))
-
-    @display(description="Level", label={"page": "danger", "warn": "warning"})
-    def shown_level(self, alert: Alert) -> str:
-        return alert.level
 
     @display(description="Lasted")
     def lasted(self, alert: Alert) -> str:

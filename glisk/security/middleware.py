@@ -9,7 +9,9 @@ from collections.abc import Callable
 from typing import Final
 
 from django.conf import settings
-from django.db import connection
+from django.core.exceptions import BadRequest
+from django.core.handlers.exception import response_for_exception
+from django.db import DataError, connection
 from django.http import HttpRequest, HttpResponse
 
 from glisk.clients.links import gateway_origin
@@ -76,3 +78,9 @@ class StaffSessionMiddleware:
             if refusal is not None:
                 return refusal
         return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """Answer 400 where a page's address or form holds what no column does, such as a NUL."""
+        if isinstance(error, DataError) and request.path_info.startswith("/admin"):
+            return response_for_exception(request, BadRequest(str(error)))
+        return None

@@ -6,7 +6,7 @@ from unittest.mock import Mock
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, User
-from django.db import connection, models
+from django.db import connection, models, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -98,6 +98,27 @@ def test_any_search_term_and_any_key_is_answered(admin_client: Client) -> None:
             answer = admin_client.get(url(model, "changelist"), {"q": term})
             assert answer.status_code == 200, (model, term)
         assert admin_client.get(url(model, "change", "999999999")).status_code == 302, model
+
+
+def test_an_address_or_a_form_without_sense_is_no_fault_of_ours(admin_client: Client) -> None:
+    build_world(1)
+    controls, tokens = reverse("admin:glisk_systemstate_controls"), url(Token, "changelist")
+    for status, address in (
+        (400, f"{reverse('admin-audit')}?about=tokens.token:%00"),
+        (400, f"{reverse('admin-audit')}?before=0001-01-01T00:00:00%2B23:00"),
+        (200, f"{tokens}?failed=%00"),
+        (400, url(SystemState, "change", "\0")),
+        (200, f"{tokens}?attention=%00"),
+        (200, f"{controls}?action=reset_breaker&subject=%00"),
+        (403, f"{tokens}action/hold/?keys=1%00"),
+        (404, f"{tokens}{10**30}/picture/"),
+    ):
+        with transaction.atomic():  # the database ends it
+            assert admin_client.get(address).status_code == status, address
+            transaction.set_rollback(True)
+    assert (
+        admin_client.post(controls, {"action": "reset_breaker", "subject": "\0"}).status_code == 400
+    )
 
 
 def test_the_task_queue_can_be_looked_at_only(admin_client: Client) -> None:
