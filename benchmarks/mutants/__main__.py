@@ -3,9 +3,10 @@
     python -m benchmarks.mutants --sample 150 --seed 1 [--json FILE]
 
 cosmic-ray makes the mutants and keeps what became of them. A mutant is killed if a test of the
-tiers `fast` and `node` fails that reaches its line. What is mutated is a copy of the last commit,
-in var/mutants; there a run that was stopped goes on, and one after better tests judges again what
-survived. `--fresh` begins anew. equivalent.toml lists mutants that change nothing, and why.
+tiers `fast` and `node` fails that reaches its line; so many of them are asked, the cheapest first,
+as `--budget` allows. What is mutated is a copy of the last commit, in var/mutants; there a run that
+was stopped goes on, and one after better tests judges again what survived. `--fresh` begins anew.
+equivalent.toml lists mutants that change nothing, and why.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from difflib import unified_diff
 from hashlib import sha256
 from importlib.util import cache_from_source
 from itertools import islice
+from linecache import getline
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import psutil
@@ -79,6 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("--sample", type=int, default=150, help="how many mutants")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--budget", type=float, default=60, help="seconds of tests for a mutant")
     parser.add_argument("--fresh", action="store_true", help="judge those again that were killed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     options = parser.parse_args(arguments)
@@ -109,9 +111,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     machine = machine_facts()
     commit = _git(COPY, "rev-parse", "--short=12", "HEAD")
     reach = recorded_reach(commit)
+    reach.budget = options.budget
     with use_db(PLACE / f"{digest()}-{options.seed}-{options.sample}.sqlite") as db:
         if options.fresh or not db.num_work_items:
-            take_sample(db, options.sample, Random(options.seed))
+            take_sample(db, options.sample, options.seed)
         judge_all(db, reach, commit)
         report = {"commit": commit, "seed": options.seed, **summary(db)}
         check_untouched(killers(db))
@@ -170,14 +173,24 @@ def record(folder: Path, files: Sequence[str] = ()) -> None:
     subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
 
 
-def take_sample(db: WorkDB, size: int, random: Random) -> None:
-    """Leave in the session so many mutants, chosen at random of those that compile."""
+def take_sample(db: WorkDB, size: int, seed: int) -> None:
+    """Leave in the session so many mutants, chosen at random of those that compile.
+
+    A mutant's rank depends on itself alone: the sample stays what it is when other code changes.
+    """
     commands.init(core(), db, {})
-    items = sorted(db.work_items, key=_place)
-    random.shuffle(items)
+    alike: Counter[str] = Counter()
+    ranked = {}
+    for item in sorted(db.work_items, key=_place):
+        one = item.mutations[0]
+        line = getline(str(one.module_path.resolve()), one.start_pos[0]).strip()
+        what = f"{seed} {one.module_path} {one.definition_name} {one.operator_name} {line}"
+        alike[what] += 1
+        ranked[sha256(f"{what} {alike[what]}".encode()).hexdigest()] = item
     db.clear()
-    db.add_work_items(islice(filter(_is_worth_judging, items), size))
-    print(f"{db.num_work_items} of about {len(items)} mutants", file=sys.stderr)
+    chosen = (item for _, item in sorted(ranked.items()) if _is_worth_judging(item))
+    db.add_work_items(islice(chosen, size))
+    print(f"{db.num_work_items} of about {len(ranked)} mutants", file=sys.stderr)
 
 
 def _place(item: WorkItem) -> tuple[Any, ...]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import os
 import re
+from bisect import bisect
 from collections.abc import Iterator
 from functools import cache
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -82,6 +85,7 @@ class Reach:
         self.data = combined.get_data()
         self.seconds = _read_seconds(folder)
         self.root = root
+        self.budget = math.inf  # seconds
         self.by_line = cache(self._by_line)
         self.tree = cache(lambda path: ast.parse((root / path).read_text()))
         self.sources = [
@@ -92,12 +96,22 @@ class Reach:
         ]
 
     def tests(self, path: str, line: int) -> list[str]:
-        """Return the tests that reach the statement of a line, the cheapest first."""
+        """Return tests that reach the statement of a line, as many as the budget allows.
+
+        Those of the line's own app stand first, and the cheapest of them.
+        """
         found = self._reaching(path, line, set())
         around = statements(self.tree(path), line)
         if not found and not any(isinstance(each, ast.FunctionDef) for each in around):
             found = self._at(path)
-        return sorted(found & self.seconds.keys(), key=lambda test: (self.seconds[test], test))
+        app = path.partition("/")[0]
+        known = [
+            (not test.startswith(app), self.seconds[test], test)
+            for test in found & self.seconds.keys()
+        ]
+        tests = [test for _, _, test in sorted(known)]
+        until = list(accumulate(self.seconds[test] for test in tests))
+        return tests[: max(1, bisect(until, self.budget))]
 
     def _by_line(self, path: str) -> dict[int, list[str]]:
         return self.data.contexts_by_lineno(str(self.root / path))

@@ -5,7 +5,6 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
@@ -111,7 +110,7 @@ def test_a_stopped_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(mutants.ROOT)
     use_operators()
     with use_db(":memory:") as db:
-        mutants.take_sample(db, 3, Random(1))
+        mutants.take_sample(db, 3, seed=1)
         reach: Any = None
         with pytest.raises(KeyboardInterrupt):
             mutants.judge_all(db, reach, "commit")
