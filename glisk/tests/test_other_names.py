@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import get_commands, load_command_class
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -18,7 +19,6 @@ from glisk.errors import AccountError, TransientError
 from glisk.models import SystemState
 from glisk.tests.pipeline_world import add_ready_token
 from reveals.keeper import KEY
-from reveals.management.commands.manual_reveal import Command
 from reveals.models import RevealTransaction
 from tokens.models import ImageGenerationJob, IPFSUploadRecord, MintEvent
 
@@ -141,7 +141,13 @@ def test_keys_of_the_systems_state_follow_what_they_tell() -> None:
 # -- the command --------------------------------------------------------------------------
 
 
-def test_token_ids_are_given_one_by_one() -> None:
-    parser = Command().create_parser("manage.py", "manual_reveal")
-    given = parser.parse_args(["--token-ids", "42", "43", "44"])
-    assert given.token_ids == [[42], [43], [44]]
+@pytest.mark.parametrize(
+    "name", ["manual_reveal", "reconcile_reveals", "retry_failed", "repair_tokens"]
+)
+def test_token_ids_are_given_in_the_same_way_to_every_command(name: str) -> None:
+    command = load_command_class(get_commands()[name], name)
+    action = ["hold"] if name == "repair_tokens" else []
+    given = command.create_parser("manage.py", name).parse_args(
+        [*action, "--token-ids", "42", "3,7-8"]
+    )
+    assert given.token_ids == [42, 3, 7, 8]

@@ -36,6 +36,16 @@ def token_ids(text: str) -> list[int]:
     return found
 
 
+class TokenIds(argparse.Action):
+    """The option --token-ids of every command: `3,7,20-25`, or `3 7 20-25`."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs="+", type=token_ids, **options)
+
+    def __call__(self, _: Any, found: argparse.Namespace, values: Any, option: Any = None) -> None:
+        setattr(found, self.dest, [number for part in values for number in part])
+
+
 class RepairCommand(ExplainedCommand):
     """A command that repairs tokens and says of each what was done, or why not."""
 

@@ -9,7 +9,7 @@ from glisk.admin.actions import ranged
 from glisk.clients.chain import ChainClient
 from glisk.management.base import ExplainedCommand, counted
 from reveals.reconcile import Found, compare_transactions, reconcile_reveals
-from tokens.management.repairing import token_ids
+from tokens.management.repairing import TokenIds
 
 ACTOR = "reconcile_reveals"
 DRIFT = 2
@@ -20,7 +20,7 @@ class Command(ExplainedCommand):
     examples = """\
 examples:
   manage.py reconcile_reveals        (every ready token, every open or recent transaction)
-  manage.py reconcile_reveals --token-ids 42 43
+  manage.py reconcile_reveals --token-ids 42,43
 
 Harmless at any time, beside the worker as well.
 exit status: 0 all agrees now, 1 nothing was compared: no such ready token, or no node; 2 somebody
@@ -28,12 +28,12 @@ revealed tokens with a URI that is not ours.
 """
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--token-ids", type=token_ids, nargs="+", help="Only these.")
+        parser.add_argument("--token-ids", action=TokenIds, help="Only these: 3,7,20-25.")
         parser.add_argument("--dry-run", action="store_true", help="Say it, change nothing.")
 
     def handle(self, *args: Any, **options: Any) -> None:
         chosen, dry_run = options["token_ids"], options["dry_run"]
-        wanted = None if chosen is None else sorted({i for part in chosen for i in part})
+        wanted = None if chosen is None else sorted(set(chosen))
         chain = ChainClient.from_settings()
         if wanted is None:
             compared = compare_transactions(chain, actor=ACTOR, dry_run=dry_run)

@@ -17,7 +17,7 @@ from glisk.management.base import ExplainedCommand, at_least, confirm, counted
 from reveals.by_hand import RevealPlan, preview_reveal, request_reveal
 from reveals.keeper import GasPriceTooHighError, can_sign, keeper_address
 from reveals.until_revealed import Progress, wait_until_revealed
-from tokens.management.repairing import SKIPPED, token_ids
+from tokens.management.repairing import SKIPPED, TokenIds
 from tokens.registry import in_flight
 
 ACTOR = "reveal_tokens"
@@ -39,7 +39,7 @@ exit status: 0 all are revealed, 1 none is, 2 some are, with the reasons.
 
     def add_arguments(self, parser: CommandParser) -> None:
         chosen = parser.add_mutually_exclusive_group(required=True)
-        chosen.add_argument("--token-ids", type=token_ids, nargs="+", help="As 3,7,20-25.")
+        chosen.add_argument("--token-ids", action=TokenIds, help="As 3,7,20-25.")
         chosen.add_argument("--all-ready", action="store_true", help="Everything that is ready.")
         parser.add_argument("--dry-run", action="store_true", help="Only show what would be done.")
         parser.add_argument("--yes", action="store_true", help="Do not ask.")
@@ -54,7 +54,7 @@ exit status: 0 all are revealed, 1 none is, 2 some are, with the reasons.
     def handle(self, *args: Any, **options: Any) -> None:
         if not keeper_address():
             raise CommandError("This machine has no keeper: set KEEPER_ADDRESS, or start a worker.")
-        wanted = {i for part in options["token_ids"] or () for i in part}
+        wanted = set(options["token_ids"] or ())
         planned = request_reveal(
             token_ids=wanted, all_ready=options["all_ready"], actor=ACTOR, dry_run=True
         )

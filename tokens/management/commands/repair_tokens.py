@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 
-from tokens.management.repairing import RepairCommand, token_ids
+from tokens.management.repairing import RepairCommand, TokenIds
 from tokens.repairs import (
     fail_by_hand,
     hold_tokens,
@@ -42,7 +42,7 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("action", choices=[*_SERVICES, "recheck"])
-        parser.add_argument("--token-ids", type=token_ids, required=True, help="As 3,7,20-25.")
+        parser.add_argument("--token-ids", action=TokenIds, required=True, help="As 3,7,20-25.")
         super().add_arguments(parser)
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import CommandParser
 
 from glisk.management.base import at_least
-from tokens.management.repairing import RepairCommand, token_ids
+from tokens.management.repairing import RepairCommand, TokenIds
 from tokens.repairs import failed_token_ids, retry_tokens
 from tokens.states import REPAIRS, Repair, TokenStatus
 
@@ -33,7 +33,7 @@ exit status: 0 done, 1 nothing was done, 2 some tokens were skipped, with the re
         stages = [stage.value for stage in TokenStatus if stage in FAILED_IN]
         parser.add_argument("--stage", choices=stages, help="Only those that failed there.")
         parser.add_argument("--error-class", help="Only this class, as the admin shows it.")
-        parser.add_argument("--token-ids", type=token_ids, help="Only these: 3,7,20-25.")
+        parser.add_argument("--token-ids", action=TokenIds, help="Only these: 3,7,20-25.")
         parser.add_argument("--limit", type=at_least(1), help="So many at most, oldest mint first.")
         super().add_arguments(parser)
 
