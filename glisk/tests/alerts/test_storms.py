@@ -86,7 +86,7 @@ def test_a_cause_that_comes_back_again_and_again_is_told_ever_more_rarely(world:
 
 
 def test_other_causes_do_not_wait_for_one_that_flaps(world: World) -> None:
-    for _ in range(3):
+    for _ in range(6):
         world.run(80, "pinata")
         world.run(80)
     assert world.run(80, "pinata", "replicate") == ["begin replicate"]
