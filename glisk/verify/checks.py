@@ -102,6 +102,10 @@ def _of_itself(bundle: Bundle) -> Iterator[Check]:
         else:
             yield Check(what, Verdict.UNTOLD, "metadata of this age do not tell it")
     what = "The prompt is the one that was bound"
+    yield from _read(what, _prompt(what, made, told), nonsense=Verdict.FALSE)
+
+
+def _prompt(what: str, made: Bundle, told: Mapping[str, str]) -> Iterator[Check]:
     if "prompt" not in made:
         yield Check(what, Verdict.UNTOLD, "it is private")
     elif "prompt_sha256" not in told:

@@ -68,7 +68,7 @@ class Plan:
 
     tokens: int = 1000
     minutes: float = 10.0
-    pause_seconds: float = 5.0
+    pause_seconds: float = 3.0
     seed: int = 1
 
 

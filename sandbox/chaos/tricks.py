@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -38,6 +39,7 @@ REFUSALS: Final = (
     "IMAGE_PROHIBITED_CONTENT",
 )
 _GWEI = 10**9
+_PATIENCE_SECONDS = 5.0
 _FROZEN_SECONDS = 20.0  # longer than a lease
 
 Undo = Callable[[], object] | None
@@ -165,27 +167,32 @@ def _reorganise(zoo: Zoo) -> Undo:
     keep = []
     for place in range(depth):
         block = chain.rpc("eth_getBlockByNumber", hex(head - depth + 1 + place), True)
-        for sent in block["transactions"]:
-            of_keeper = sent["from"].lower() == KEEPER.address.lower()
-            if not of_keeper or zoo.rng.random() < 0.5:
-                keep.append((sent["hash"], place))
+        keep += [
+            (sent["hash"], place)
+            for sent in block["transactions"]
+            if not _is_keeper(sent["from"]) or zoo.rng.random() < 0.5
+        ]
     chain.reorg(depth, keep)
     return None
 
 
 def _forget_transactions(zoo: Zoo) -> Undo:
-    pending = zoo.world.chain.rpc("txpool_content")["pending"]
-    ours = [
-        sent
-        for sender in pending
-        if sender.lower() == KEEPER.address.lower()
-        for sent in pending[sender].values()
-    ]
-    if not ours:
-        raise RuntimeError("there is none of ours")
-    for sent in ours:
-        zoo.world.chain.drop_transaction(sent["hash"])
-    return None
+    """Drop the keeper's pending transactions, as soon as there are some."""
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while time.monotonic() < deadline:
+        pending = zoo.world.chain.rpc("txpool_content")["pending"]
+        of_keeper = [by_nonce for sender, by_nonce in pending.items() if _is_keeper(sender)]
+        for by_nonce in of_keeper:
+            for sent in by_nonce.values():
+                zoo.world.chain.drop_transaction(sent["hash"])
+        if of_keeper:
+            return None
+        time.sleep(0.05)
+    raise RuntimeError("there was none of ours")
+
+
+def _is_keeper(sender: str) -> bool:
+    return sender.lower() == KEEPER.address.lower()
 
 
 def _raise_fees(zoo: Zoo) -> Undo:

@@ -146,13 +146,13 @@ def check_what_strangers_see(
         "another author": ({"author": stranger}, "The token's author is this wallet"),
         "another minter": ({"minter": stranger}, "The mint's minter is this wallet"),
         "another prompt": ({"generation.prompt": "a dog"}, "The prompt is the one that was bound"),
-        "a prompt that is no text": ({"generation.prompt": ["a dog"]}, "The bundle can be read"),
+        "a prompt that is no text": ({"generation.prompt": ["a dog"]}, "The prompt is the one"),
         "letters of the prompt in its salt": (
             {
                 "generation.prompt": prompt[6:],
                 "generation.prompt_salt": salt + prompt[:6].encode().hex(),
             },
-            "The bundle can be read",
+            "The prompt is the one that was bound",
         ),
         "another model": ({"generation.model": "x/y"}, "The metadata binds the model"),
         "another seed": ({"generation.seed": 0}, "The metadata binds the seed"),
