@@ -226,3 +226,9 @@ def test_the_docs_are_dark_where_the_system_is(page: Page, live_server: LiveServ
     page.emulate_media(color_scheme="light")
     expect(html).not_to_have_class("dark-mode")
     expect(page.locator("body")).to_have_css("background-color", "rgb(250, 250, 250)")
+    title = page.locator("#redoc h1").first
+    page.goto(f"{live_server.url}/redoc")
+    expect(title).to_have_css("color", "rgb(51, 51, 51)", timeout=60_000)
+    page.emulate_media(color_scheme="dark")
+    page.reload()
+    expect(title).to_have_css("color", "rgb(209, 213, 219)", timeout=60_000)
