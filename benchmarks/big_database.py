@@ -135,6 +135,10 @@ _ROWS = {
         AS move(from_status, to_status)
     WHERE status = 'revealed' OR to_status IN ('detected', status)
     """,
+    "reveals.Verification": """
+    SELECT token_id, image_cid, metadata_cid, status_changed_at AS verified_at
+    FROM tokens_s0 WHERE metadata_cid IS NOT NULL
+    """,
     "reveals.RevealBatch": """
     SELECT id, pg_temp.wallet(9) AS keeper, id AS nonce,
         CASE WHEN is_open THEN 'open' ELSE 'confirmed' END AS status,

@@ -20,7 +20,7 @@ from glisk.database import unapplied_migrations
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-GUIDES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("deployment.md", "sizes.md")}
+GUIDES = {name: (DOCS / name).read_text(encoding="utf-8") for name in ("deployment.md", "scale.md")}
 TEXT = "\n".join(GUIDES.values())
 EXAMPLE = read_env_file(ROOT / ".env.example")
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_each_command_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in re.findall(r"`make (\w+)", TEXT):
         assert f"\n{target}:" in makefile
-    for name, option in re.findall(r"`(\w+) --([a-z-]+) \d+`", GUIDES["sizes.md"]):
+    for name, option in re.findall(r"`(\w+) --([a-z-]+) \d+`", GUIDES["scale.md"]):
         key = option.replace("-", "_")
         assert f'    "{key}": ' in (ROOT / "benchmarks" / f"{name}.py").read_text(encoding="utf-8")
 
@@ -166,7 +166,7 @@ def test_an_old_program_runs_on_a_newer_database(capsys: pytest.CaptureFixture[s
 def row(beginning: str) -> list[float]:
     """Return the three figures of a row of the sizes."""
     (line,) = (
-        each for each in GUIDES["sizes.md"].splitlines() if each.startswith(f"| {beginning}")
+        each for each in GUIDES["scale.md"].splitlines() if each.startswith(f"| {beginning}")
     )
     return [float(cell.replace(",", "")) for cell in line.split("|")[2:5]]
 
@@ -180,7 +180,7 @@ def test_the_sums_follow_from_prices_and_gas() -> None:
     ):
         price = float(prices[f"black-forest-labs/flux-{model}"])
         assert row(beginning) == pytest.approx([price * tokens for tokens in months])
-    found = re.search(r"([\d,]+) gas a token", GUIDES["sizes.md"])
+    found = re.search(r"([\d,]+) gas a token", GUIDES["scale.md"])
     assert found
     gas = int(found[1].replace(",", ""))
     for gwei in ("0.005", "0.05", "1"):

@@ -71,7 +71,8 @@ _SURVEY = f"""
                  AND (t.next_attempt_at IS NULL OR t.next_attempt_at <= clock_timestamp())
                  -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
                  AND (SELECT true FROM image_generation_jobs j
-                      WHERE j.token_id = t.token_id AND j.status = ANY(%(open)s) LIMIT 1) IS NULL
+                      WHERE j.token_id = t.token_id AND j.status || '' = ANY(%(open)s) LIMIT 1)
+                     IS NULL
            ),
            ({WORKERS}),
            (SELECT EXTRACT(
@@ -95,7 +96,8 @@ _SURVEY = f"""
                             THEN t.next_attempt_at END) AS at
         ) due
         -- Nobody goes on with the jobs of tokens that failed or were withdrawn.
-        WHERE j.status = ANY(%(open)s) AND t.status IN ('detected', 'generating')
+        -- Why `|| ''`: see tokens.transitions.claims.
+        WHERE j.status = ANY(%(open)s) AND t.status || '' IN ('detected', 'generating')
         GROUP BY 1, 2
     ) open ON true
 """  # noqa: S608 - constants
@@ -200,7 +202,7 @@ def free_places(service: JobService, *, most: int | None) -> int:
         cursor.execute(
             f"SELECT ({WORKERS}), (SELECT count(*) "  # noqa: S608 - constants
             "FROM image_generation_jobs j JOIN tokens_s0 t USING (token_id) "
-            f"WHERE j.service = %(service)s AND t.status = 'generating' AND {UNDER_WAY})",
+            f"WHERE j.service = %(service)s AND t.status || '' = 'generating' AND {UNDER_WAY})",
             {"service": service, **_survey_parameters()},
         )
         workers, under_way = cursor.fetchone()

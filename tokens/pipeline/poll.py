@@ -136,7 +136,7 @@ def _claim(*, within_seconds: float) -> list[ImageGenerationJob]:
             "WITH c AS MATERIALIZED (SELECT j.id FROM image_generation_jobs j "  # noqa: S608
             "JOIN tokens_s0 t USING (token_id) "
             "WHERE j.status = 'submitted' AND j.service = 'replicate' "
-            "AND t.status IN ('detected', 'generating') AND (j.look_at IS NULL "
+            "AND t.status || '' IN ('detected', 'generating') AND (j.look_at IS NULL "
             "OR j.look_at <= clock_timestamp() + make_interval(secs => %s)) "
             "ORDER BY j.look_at NULLS FIRST LIMIT %s FOR UPDATE OF j SKIP LOCKED) "
             "UPDATE image_generation_jobs j "

@@ -1,6 +1,8 @@
 """Every query finds its rows by the index that was made for it."""
 
-from collections.abc import Callable
+import json
+import re
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -10,10 +12,12 @@ from django.test import Client
 
 from authors.tests.factories import wallet
 from glisk.clock import database_now
+from glisk.console.overview.stages import groups
 from tokens.api.reads import author_page, author_total
 from tokens.models import Token
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline.image_vendors import OpenJobs
+from tokens.pipeline import poll
+from tokens.pipeline.image_vendors import OpenJobs, free_places
 from tokens.pipeline.jobs import external_ids_near
 from tokens.repairs import retry_what_is_due
 from tokens.states import TokenStatus
@@ -96,6 +100,49 @@ def test_jobs_are_found_by_what_is_open_and_by_their_time(plans: list[str]) -> N
     assert external_ids_near(database_now() - timedelta(hours=100)) >= {"e100"}
     (plan,) = plans
     assert_uses(plan, "generation_job_spend")
+
+
+@pytest.mark.usefixtures("table")
+def test_a_drop_after_a_calm_time_finds_each_row_by_its_token(plans: list[str]) -> None:
+    """The statistics know of no token under way and of no open job yet."""
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM tokens_s0 WHERE status <> 'revealed'")
+        cursor.execute(JOBS.replace("'submitted'", "'captured'"))
+        cursor.execute("ANALYZE tokens_s0, image_generation_jobs")
+        cursor.execute(
+            "UPDATE tokens_s0 SET reveal_tx_hash = NULL, "
+            "status = CASE token_id % 2 WHEN 0 THEN 'detected' ELSE 'generating' END "
+            "WHERE token_id <= 1000"
+        )
+        cursor.execute(
+            "UPDATE image_generation_jobs SET status = 'submitted' "
+            "WHERE token_id <= 1000 AND token_id % 2 = 1"
+        )
+    plans.clear()
+    OpenJobs().read()
+    free_places(JobService.REPLICATE, most=None)
+    claims.claim_for_generation(owner="w", limit=10)
+    claims.claim_jobs(owner="w", limit=10, statuses=[JobStatus.SUBMITTED])
+    poll._claim(within_seconds=60)
+    groups()
+    assert len(plans) >= 6
+    inner = [node for plan in plans for node in inner_looks(json.loads(plan)[0][0][0]["Plan"])]
+    assert len(inner) >= 6
+    for node in inner:
+        condition = node.get("Index Cond") or node.get("Recheck Cond", "")
+        assert re.search(r"\b(token_)?id = ", condition), node
+
+
+def inner_looks(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the scans of big tables that are made again for each row of something else."""
+    big = ("tokens_s0", "image_generation_jobs", "reveal_batch_tokens")
+    for child in plan.get("Plans", ()):
+        again = plan["Node Type"] == "Nested Loop" and child["Parent Relationship"] == "Inner"
+        if again or child["Parent Relationship"] == "SubPlan":
+            scan = child["Plans"][0] if child["Node Type"] in ("Limit", "Memoize") else child
+            if scan.get("Relation Name") in big:
+                yield scan
+        yield from inner_looks(child)
 
 
 @pytest.mark.usefixtures("table")

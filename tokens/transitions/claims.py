@@ -6,6 +6,10 @@ number of its own (`lease_number`, which only grows): with the owner it is the f
 written under it. `attempts` counts the claims that had no outcome, so that a token which kills its
 workers is set aside in the end; what is settled or given back in order is not counted. No token is
 claimed before its `next_attempt_at` (a failed attempt, a refusal), and no held one.
+
+What is looked up by a token's id compares `status || ''`. Else an index over all tokens or jobs in
+that status would do as well, by statistics from before a drop that know of none: and then each
+lookup reads all of them. A large table has new statistics late.
 """
 
 import json
@@ -78,7 +82,7 @@ def claim_for_generation(*, owner: str, limit: int) -> list[Claim]:
           AND held_at IS NULL AND {_DUE}
           -- No EXISTS: it may be hashed, which reads the open jobs of all tokens.
           AND (SELECT true FROM image_generation_jobs j
-               WHERE j.token_id = t.token_id AND j.status = ANY(%s) LIMIT 1) IS NULL
+               WHERE j.token_id = t.token_id AND j.status || '' = ANY(%s) LIMIT 1) IS NULL
         ORDER BY mint_timestamp, token_id LIMIT %s FOR UPDATE SKIP LOCKED
     """  # noqa: S608 - no value is formatted in
     rows = _take(chosen, [_OPEN, limit], status=TokenStatus.GENERATING, owner=owner)
@@ -102,7 +106,7 @@ def claim_jobs(
         SELECT t.token_id, t.status AS was, {", ".join(f"j.{n} AS j_{n}" for n in _JOB)}
         FROM image_generation_jobs j JOIN tokens_s0 t ON t.token_id = j.token_id
         WHERE j.status = ANY(%s) AND j.service = ANY(%s)
-          AND t.status IN ('detected', 'generating') AND t.lease_owner IS NULL AND {_DUE}
+          AND t.status || '' IN ('detected', 'generating') AND t.lease_owner IS NULL AND {_DUE}
           AND (NOT %s OR j.look_at IS NULL OR j.look_at <= clock_timestamp())
         ORDER BY j.look_at NULLS FIRST, j.id LIMIT %s FOR UPDATE OF t, j SKIP LOCKED
     """  # noqa: S608 - our own names

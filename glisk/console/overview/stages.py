@@ -26,7 +26,8 @@ HELD, SENT, LOOKUP, WORKING, QUEUE = "held", "sent", "lookup", "working", "queue
 
 # Somebody is at it: a worker, or the vendor that makes its image.
 _WORKS = "(t.lease_owner IS NOT NULL OR j.id IS NOT NULL AND t.next_attempt_at IS NULL)"
-# The tokens under way are few; they are found by an index over the states.
+# The tokens under way are few; they are found by an index over the states. What belongs to one of
+# them is found by its id (why by `|| ''` and `::text`: see tokens.transitions.claims).
 _GROUPS = """
     SELECT t.status,
            CASE WHEN t.held_at IS NOT NULL THEN 'held'
@@ -43,8 +44,8 @@ _GROUPS = """
            min(t.status_changed_at),
            (min(ARRAY[EXTRACT(EPOCH FROM t.status_changed_at), t.token_id]))[2]::bigint
     FROM tokens_s0 t
-    LEFT JOIN reveal_batch_tokens b ON b.token_id = t.token_id AND b.is_open
-    LEFT JOIN image_generation_jobs j ON j.token_id = t.token_id AND j.status = ANY(%(open)s)
+    LEFT JOIN reveal_batch_tokens b ON b.token_id = t.token_id AND b.is_open::text = 'true'
+    LEFT JOIN image_generation_jobs j ON j.token_id = t.token_id AND j.status || '' = ANY(%(open)s)
     WHERE t.status = ANY(%(active)s) {one}
     GROUP BY 1, 2, 3
 """
