@@ -53,9 +53,9 @@ _KEEPER: Final = {
         "Wait until gas is cheaper, or raise REVEAL_MAX_GAS_PRICE_GWEI and restart the workers.",
     ),
 }
-# Seen by the look at the keeper, and again when a batch is composed.
-KEEPER_PROBLEMS: Final = {problem for problem, _ in _KEEPER.values()}
-GAS_PROBLEM: Final = _KEEPER["~gwei"][0]
+# Seen by the look at the keeper, and again when a batch is composed; what each is about, in a word.
+_ROLE, _FUNDS, GAS_PROBLEM = (problem for problem, _ in _KEEPER.values())
+KEEPER_PROBLEMS: Final = {_ROLE: "role", _FUNDS: "funds", GAS_PROBLEM: "gas"}
 
 # By breaker, in order: the signs of a refusal, what is wrong, and what to do. A sign is a status, a
 # code or, after "~", a part of the words: the vendor's, and where it said nothing the client's own

@@ -102,6 +102,8 @@ def _due(alert: Alert, now: datetime) -> Event | None:
 def _calm_until(alert: Alert, now: datetime) -> datetime:
     """Return when a cause that was told before may be told again; in the past for a new one."""
     same = Alert.objects.filter(kind=alert.kind, name=alert.name)
+    if alert.level == PAGE:  # whoever gets pages only has heard of no warning
+        same = same.filter(level=PAGE)
     ended = same.filter(ended_at__gt=now - _REMEMBERED)
     before = ended.aggregate(times=Count("pk"), last=Max("ended_at"))
     seconds = min(_LONGEST_CALM_SECONDS, _CALM_SECONDS * 2.0 ** (before["times"] - 1))

@@ -209,7 +209,7 @@ def one_for_one_cause(causes: Iterable[Trouble]) -> list[Trouble]:
         if found.problem in NODE_PROBLEMS:
             cause = replace(found, kind="breaker", name="rpc")
         elif found.problem in KEEPER_PROBLEMS:
-            cause = replace(found, kind=KEEPER_KEY, name=KEEPER_KEY)
+            cause = replace(found, kind=KEEPER_KEY, name=KEEPER_PROBLEMS[found.problem])
         key = cause.problem or f"{cause.kind}:{cause.name}"
         first = told.get(key)
         told[key] = cause if first is None else _merged(first, cause)

@@ -226,6 +226,18 @@ def test_the_keeper_is_one_cause_before_and_while_reveals_wait_for_it(
     assert over["title"].startswith("OVER")
 
 
+def test_no_page_waits_because_of_warnings_or_of_another_cause(told: Told) -> None:
+    SystemState.put("keeper", {"status": "low", "reason": LITTLE})
+    assert [each["title"].split()[0] for each in told.now()] == ["WARN"]
+    _forget("keeper")
+    assert [each["title"].split()[0] for each in told.now()] == ["OVER"]
+    for reason, code in ((GAS, None), (LITTLE, "no_funds")):
+        Breaker("chain").failed(AccountError(reason, vendor="chain", code=code))
+        assert [each["title"].split()[0] for each in told.now()] == ["PAGE"]
+        _forget("breaker:chain")
+        assert [each["title"].split()[0] for each in told.now()] == ["OVER"]
+
+
 def test_a_page_of_which_a_warning_is_left_is_over(told: Told) -> None:
     SystemState.put("keeper", {"status": "low", "reason": LITTLE})
     Breaker("chain").failed(AccountError(LITTLE, vendor="chain", code="no_funds"))
