@@ -12,8 +12,9 @@ import math
 import os
 import re
 from bisect import bisect
+from collections import defaultdict
 from collections.abc import Iterator
-from functools import cache
+from functools import cache, cached_property
 from itertools import accumulate
 from pathlib import Path
 
@@ -88,12 +89,6 @@ class Reach:
         self.budget = math.inf  # seconds
         self.by_line = cache(self._by_line)
         self.tree = cache(lambda path: ast.parse((root / path).read_text()))
-        self.sources = [
-            str(path.relative_to(root))
-            for name in PRODUCTION
-            for path in sorted((root / name).rglob("*.py"))
-            if not {"tests", "migrations"} & set(path.parts)
-        ]
 
     def tests(self, path: str, line: int) -> list[str]:
         """Return tests that reach the statement of a line, as many as the budget allows.
@@ -120,7 +115,9 @@ class Reach:
         known = self.by_line(path)
         return {test for at in lines or known for test in known.get(at, ()) if test}
 
-    def _reaching(self, path: str, line: int, seen: set[tuple[str, int]]) -> set[str]:
+    def _reaching(
+        self, path: str, line: int, seen: set[tuple[str, int]], deeper: int = 2
+    ) -> set[str]:
         """Find the tests of a line; of what runs at import, those of the lines that name it."""
         around = list(statements(self.tree(path), line))
         if not around or (path, around[-1].lineno) in seen:
@@ -133,27 +130,25 @@ class Reach:
             body = getattr(inner, "body", None)
             end = body[0].lineno if body else (inner.end_lineno or line) + 1
             return self._at(path, range(inner.lineno, end)) | self._at(path, range(line, line + 1))
-        walked = ast.walk(inner)
-        names = {n.id for n in walked if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         if isinstance(inner, ast.ClassDef):
-            names.add(inner.name)
-        found = set()
-        for name in names:
-            for where, at in self._mentions(name):
-                found |= self._reaching(where, at, seen)
+            names = {inner.name}
+        else:
+            known = [each for each in ast.walk(inner) if isinstance(each, ast.Name)]
+            names = {each.id for each in known if isinstance(each.ctx, ast.Store)}
+        places = {place for name in names for place in self.mentions[name]} if deeper else set()
+        return {test for place in places for test in self._reaching(*place, seen, deeper - 1)}
+
+    @cached_property
+    def mentions(self) -> dict[str, set[tuple[str, int]]]:
+        found: dict[str, set[tuple[str, int]]] = defaultdict(set)
+        for name in PRODUCTION:
+            for file in (self.root / name).rglob("*.py"):
+                path = str(file.relative_to(self.root))
+                if not {"tests", "migrations"} & set(file.parts):
+                    for number, text in enumerate(file.read_text().splitlines(), 1):
+                        for word in re.findall(r"\w+", text):
+                            found[word].add((path, number))
         return found
-
-    def _mentions(self, name: str) -> Iterator[tuple[str, int]]:
-        word = re.compile(rf"\b{name}\b")
-        for path in self.sources:
-            for number, text in enumerate(_lines(self.root / path), 1):
-                if word.search(text):
-                    yield path, number
-
-
-@cache
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines()
 
 
 def statements(tree: ast.AST, line: int) -> Iterator[ast.stmt]:
