@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import ast
 import json
+import math
 import os
 import re
 import shlex
@@ -23,11 +24,11 @@ import time
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from difflib import unified_diff
 from hashlib import sha256
 from importlib.util import cache_from_source
-from itertools import islice
+from itertools import islice, takewhile
 from linecache import getline
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=150, help="how many mutants")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--budget", type=float, default=60, help="seconds of tests for a mutant")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="judge no longer than that")
     parser.add_argument("--fresh", action="store_true", help="judge those again that were killed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there")
     options = parser.parse_args(arguments)
@@ -115,7 +117,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with use_db(PLACE / f"{digest()}-{options.seed}-{options.sample}.sqlite") as db:
         if options.fresh or not db.num_work_items:
             take_sample(db, options.sample, options.seed)
-        judge_all(db, reach, commit)
+        judge_all(db, reach, commit, seconds=60 * options.minutes)
         report = {"commit": commit, "seed": options.seed, **summary(db)}
         check_untouched(killers(db))
     return {**report, "machine": machine}
@@ -220,30 +222,31 @@ def without_annotations(code: str) -> str:
     return ast.dump(tree)
 
 
-def judge_all(db: WorkDB, reach: Reach, commit: str) -> None:
-    """Judge what has no result, and what survived the tests of another commit."""
+def judge_all(db: WorkDB, reach: Reach, commit: str, *, seconds: float = math.inf) -> None:
+    """Judge what has no result, and what survived the tests of another commit.
+
+    They are taken in the sample's own order, which is random: those judged in time are one, too.
+    """
     known = dict(db.results)
-    items = sorted(db.work_items, key=_place)
-    pending = [x for x in items if x.job_id not in known or _is_old(known[x.job_id], commit)]
+    pending = [
+        x for x in db.work_items if x.job_id not in known or _is_old(known[x.job_id], commit)
+    ]
+    until = time.monotonic() + seconds
 
-    def settle(item: WorkItem, killer: str, diff: str) -> None:
-        outcome = TestOutcome.KILLED if killer else TestOutcome.SURVIVED
-        result = WorkResult(WorkerOutcome.NORMAL, killer or commit, outcome, diff)
-        db.set_result(item.job_id, result)
-        where = f"{item.mutations[0].module_path}:{item.mutations[0].start_pos[0]}"
-        print(f"{where} {killer or 'SURVIVED'}", file=sys.stderr, flush=True)
-
-    def judge_those_that_can(forks: Forks) -> None:
-        for item in pending:
-            with suppress(NoFork):
-                settle(item, *judge_in_fork(item, reach, forks))
+    def judge(forks: Forks) -> None:
+        for item in takewhile(lambda _: time.monotonic() < until, pending):
+            try:
+                killer, diff = judge_in_fork(item, reach, forks)
+            except NoFork:
+                killer, diff = judge_alone(item, reach)
+            outcome = TestOutcome.KILLED if killer else TestOutcome.SURVIVED
+            result = WorkResult(WorkerOutcome.NORMAL, killer or commit, outcome, diff)
+            db.set_result(item.job_id, result)
+            where = f"{item.mutations[0].module_path}:{item.mutations[0].start_pos[0]}"
+            print(f"{where} {killer or 'SURVIVED'}", file=sys.stderr, flush=True)
 
     if pending:
-        in_forks(judge_those_that_can)
-    known = dict(db.results)
-    for item in pending:
-        if item.job_id not in known or _is_old(known[item.job_id], commit):
-            settle(item, *judge_alone(item, reach))
+        in_forks(judge)
 
 
 def in_forks(work: Callable[[Forks], None]) -> None:

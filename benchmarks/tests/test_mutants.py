@@ -98,14 +98,14 @@ def test_the_judge_does_not_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_a_stopped_run_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
     judged: list[str] = []
 
-    def judge(item: WorkItem, reach: object) -> tuple[str, str]:
+    def judge(item: WorkItem, reach: object, forks: object) -> tuple[str, str]:
         judged.append(item.job_id)
         if len(judged) == 2:
             raise KeyboardInterrupt
         return "" if len(judged) == 3 else "a test", ""
 
-    monkeypatch.setattr(mutants, "in_forks", lambda work: [])
-    monkeypatch.setattr(mutants, "judge_alone", judge)
+    monkeypatch.setattr(mutants, "in_forks", lambda work: work(None))
+    monkeypatch.setattr(mutants, "judge_in_fork", judge)
     monkeypatch.setattr(mutants, "CORE", ("webhooks/authentication.py",))
     monkeypatch.chdir(mutants.ROOT)
     use_operators()
