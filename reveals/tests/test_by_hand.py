@@ -17,6 +17,7 @@ from glisk.models import WorkerHeartbeat
 from glisk.pauses import pause_stage
 from glisk.timing import timing
 from reveals.by_hand import request_reveal
+from reveals.gate import read_ready_tokens
 from reveals.models import RevealRequest
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import Scene, transactions
@@ -100,6 +101,13 @@ def test_every_token_is_answered_by_name_and_the_rest_goes_on() -> None:
     noted = TokenTransition.objects.get(token=ready)
     assert (noted.actor, noted.reason) == ("me", "reveal requested")
     assert RevealRequest.objects.get().actor == "me"
+
+
+def test_what_is_requested_comes_first_and_is_known_by_it() -> None:
+    other, wanted = TokenFactory.create_batch(2, status=TokenStatus.READY)
+    request_reveal(token_ids=[wanted.pk], actor="me")
+    found = [(c.token_id, c.requested) for c in read_ready_tokens().waiting]
+    assert found == [(wanted.pk, True), (other.pk, False)]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -88,6 +88,14 @@ def test_a_replacement_offers_the_markets_tip_if_that_is_more(
     assert bumped.max_fee_per_gas_wei >= 10_000_000 + expected
 
 
+def test_a_price_that_just_fits_under_the_ceiling_is_paid() -> None:
+    ceiling = 5_000_000
+    just = FeeHistory(ceiling - MIN_PRIORITY_FEE_WEI, (400_000,) * 10)
+    assert choose_fees(just, ceiling_wei=ceiling) == Fees(ceiling, MIN_PRIORITY_FEE_WEI)
+    with pytest.raises(GasPriceTooHighError):
+        choose_fees(FeeHistory(just.next_base_fee_per_gas_wei + 1, ()), ceiling_wei=ceiling)
+
+
 def test_a_call_above_the_cap_is_known_by_the_nodes_words() -> None:
     for text in (
         "exceeds maximum per-transaction gas limit",  # Base

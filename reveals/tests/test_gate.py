@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models import F
 from pytest_django import Settings
 
+from glisk.cid import compute_cid
 from glisk.clients.chain import ChainClient, RevealFacts
-from reveals.gate import metadata_fault
+from reveals.gate import VERIFIED_SECONDS, metadata_fault, note_verified, waiting_tokens
+from reveals.models import Verification
 from reveals.pipeline.verify import ALARM_AFTER_REFUSALS
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
 from sandbox.accounts import STRANGER
 from sandbox.node import free_port
 from tokens.models import MintEvent, Token, TokenTransition
 from tokens.states import TokenStatus
-from tokens.tests.factories import hash32
+from tokens.tests.factories import TokenFactory, hash32
 from tokens.tests.stage import Start, Worker
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +37,26 @@ def turned_away(drain: Worker, token: Token, *, as_: str) -> Callable[[], bool]:
 def due(token: Token) -> None:
     """Let the time pass that a token was told to wait."""
     Token.objects.filter(pk=token.pk).update(next_attempt_at=None)
+
+
+def test_files_that_were_found_right_are_believed_for_an_hour_unless_they_change() -> None:
+    token = TokenFactory.create(status=TokenStatus.READY)
+    note_verified(waiting_tokens(9))
+    (noted,) = waiting_tokens(9)
+    assert noted.verified_at is not None
+    Token.objects.filter(pk=token.pk).update(image_cid=compute_cid(b"another", version=1))
+    assert waiting_tokens(9)[0].verified_at is None
+    note_verified([noted])  # what it says is not of the token's files any more
+    assert waiting_tokens(9)[0].verified_at is None
+    Token.objects.filter(pk=token.pk).update(image_cid=noted.image_cid)
+    age_verifications(timedelta(seconds=VERIFIED_SECONDS - 60))
+    assert waiting_tokens(9)[0].verified_at is not None
+    age_verifications(timedelta(seconds=61))
+    assert waiting_tokens(9)[0].verified_at is None
+
+
+def age_verifications(by: timedelta) -> None:
+    Verification.objects.update(verified_at=F("verified_at") - by)
 
 
 # -- what the chain says --------------------------------------------------------------------
