@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
+from glisk.clients.chain.codec import Block, Receipt
 from glisk.timing import timing
-from reveals.models import RevealBatch
+from reveals.models import RevealBatch, RevealTransaction, TransactionStatus
 from reveals.outbox import Shared
 from reveals.pipeline import watch
+from reveals.pipeline.receipts import Included
+from reveals.pipeline.watch import Fate, Sight, judge
 from reveals.tests.stage import (
     Scene,
     reveal,
@@ -108,3 +112,56 @@ def test_a_look_that_is_settled_again_is_still_one_look(
     step.done(work, seen)
     assert "gone" in RevealBatch.objects.get().doubts
     assert timeline(tokens[0]) == ["revealed"]
+
+
+OTHERS, OURS = "0xe1", "0xe2"  # one nonce's transactions, of which one may be mined
+BLOCK = "0xb10"
+
+
+def receipt(tx_hash: str, *, succeeded: bool = True, block_hash: str = BLOCK) -> Receipt:
+    return Receipt(tx_hash, succeeded, 10, block_hash, 1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("mined", "receipts", "blocks", "spent", "fate"),
+    [
+        pytest.param(False, [], {}, 6, Fate.KEPT, id="superseded, as it was"),
+        pytest.param(False, [], {}, 5, Fate.DOUBTFUL, id="superseded, and the nonce is free"),
+        pytest.param(False, [receipt(OTHERS)], {}, 6, Fate.DOUBTFUL, id="superseded, and mined"),
+        pytest.param(True, [], {10: None}, 6, Fate.UNKNOWN, id="the node has not got there"),
+        pytest.param(True, [receipt(OTHERS)], {}, 6, Fate.DOUBTFUL, id="another one is mined"),
+        pytest.param(True, [], {10: "0xbad"}, 6, Fate.DOUBTFUL, id="its block is gone"),
+        pytest.param(True, [], {10: BLOCK}, 6, Fate.KEPT, id="only the receipt is missing"),
+        pytest.param(True, [receipt(OURS)], {}, 6, Fate.KEPT, id="not deep yet"),
+        pytest.param(
+            True, [receipt(OURS, succeeded=False)], {}, 6, Fate.DOUBTFUL, id="it has reverted"
+        ),
+        pytest.param(
+            True, [receipt(OURS, block_hash="0xnew")], {}, 6, Fate.MOVED, id="in another block"
+        ),
+    ],
+)
+def test_what_became_of_a_closed_batch(
+    settings: Settings,
+    mined: bool,
+    receipts: list[Receipt],
+    blocks: dict[int, str | None],
+    spent: int,
+    fate: Fate,
+) -> None:
+    settings.REVEAL_SAFE_CONFIRMATIONS = 9
+    rows = [
+        RevealTransaction(tx_hash=OTHERS, status=TransactionStatus.REPLACED),
+        RevealTransaction(tx_hash=OURS, status=TransactionStatus.REPLACED),
+    ]
+    if mined:
+        rows[1].status, rows[1].block_number, rows[1].block_hash = "confirmed", 10, BLOCK
+    batch: Any = SimpleNamespace(signed=rows, keeper="0x4b", nonce=5, closed_at=None)
+    seen = dict.fromkeys((OTHERS, OURS)) | {each.tx_hash: each for each in receipts}
+    included = Included(Block(17, "0xhead", 0), seen, {"0x4b": spent})
+    assert judge(batch, Sight(included, blocks), keeper="0x4b") is fate
+    if fate is Fate.KEPT and mined:
+        deeper = replace(included, head=Block(18, "0xhead", 0))
+        assert judge(batch, Sight(deeper, blocks), keeper="0x4b") is Fate.SETTLED
+    if spent == 5:  # what a former keeper left is given up
+        assert judge(batch, Sight(included, blocks), keeper="0x4c") is Fate.KEPT
