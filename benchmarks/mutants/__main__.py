@@ -3,8 +3,8 @@
     python -m benchmarks.mutants --sample 150 --seed 1 [--json FILE]
 
 cosmic-ray makes the mutants and keeps what became of them. A mutant is killed if a test of the
-tiers `fast` and `node` fails that reaches its line; so many of them are asked, the cheapest first,
-as `--budget` allows. What is mutated is a copy of the last commit, in var/mutants; there a run that
+tiers fast, node and, in the apps, sandbox fails that reaches its line; so many of them are asked,
+the cheapest first, as `--budget` allows. What is mutated is a copy of the last commit, in var/mutants; there a run that
 was stopped goes on, and one after better tests judges again what survived. `--fresh` begins anew.
 equivalent.toml lists mutants that change nothing, and why.
 """
@@ -44,7 +44,7 @@ from cosmic_ray.work_item import TestOutcome, WorkerOutcome, WorkItem, WorkResul
 
 from benchmarks.mutants.forks import TIMEOUT, Forks, NoFork
 from benchmarks.mutants.operators import use_operators
-from benchmarks.mutants.reach import Reach
+from benchmarks.mutants.reach import PRODUCTION, Reach
 from benchmarks.report import machine_facts
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -66,7 +66,8 @@ CORE = (
     "glisk/cid.py",
 )
 OUTCOMES = ("killed", "timeout", "survived", "equivalent")
-_OPTIONS = "-q -p no:cacheprovider -m 'fast or node'"
+# The emulators' tier, too: what stands in the apps' folders are the tests of the paid steps.
+_OPTIONS = "-q -p no:cacheprovider -m 'fast or node or sandbox'"
 _PYTEST = f"{sys.executable} -m pytest {_OPTIONS}"
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 _NOT_JUDGED = "no tests ran"
@@ -170,9 +171,11 @@ def record(folder: Path, files: Sequence[str] = ()) -> None:
     """Run the tests, or those of some files, and keep what each of them reached."""
     print("recording which tests reach which line …", file=sys.stderr)
     folder.mkdir(exist_ok=True)
-    command = [*shlex.split(_PYTEST), "-p", "benchmarks.mutants.reach", *files]
+    command = [*shlex.split(_PYTEST), "-n", "2", "-p", "benchmarks.mutants.reach"]
     environment = os.environ | {"GLISK_REACH": str(folder)}
-    subprocess.run(command, env=environment, stdout=sys.stderr, check=False)
+    subprocess.run(
+        [*command, *(files or PRODUCTION)], env=environment, stdout=sys.stderr, check=False
+    )
 
 
 def take_sample(db: WorkDB, size: int, seed: int) -> None:
@@ -251,7 +254,7 @@ def judge_all(db: WorkDB, reach: Reach, commit: str, *, seconds: float = math.in
 
 def in_forks(work: Callable[[Forks], None]) -> None:
     """Do some work where pytest would run the tests; raise `NotJudged` if it does not get there."""
-    options = [*shlex.split(_OPTIONS), "-n", "0", "--timeout=60"]
+    options = [*shlex.split(_OPTIONS), "-n", "0", "--timeout=60", *PRODUCTION]
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         status = pytest.main(options, plugins=[Forks(work)])
     if status == pytest.ExitCode.INTERRUPTED:

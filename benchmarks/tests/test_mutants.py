@@ -46,7 +46,7 @@ from pathlib import Path
 from benchmarks.mutants import __main__ as mutants
 
 FILE, MODULE = "webhooks/tests/test_alchemy_signature.py", Path("webhooks/authentication.py")
-mutants._OPTIONS += " " + FILE
+mutants.PRODUCTION = (FILE,)
 mutants.CORE = (str(MODULE),)
 mutants.use_operators()
 mutants.record(mutants.PLACE / "reach", [FILE])
