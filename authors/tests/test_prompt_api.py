@@ -13,7 +13,9 @@ from authors.models import Author, PromptChange, SignInNonce
 from authors.purging import purge_expired
 from authors.signatures.eip4361 import read_sign_in_message
 from authors.signatures.messages import hash_of
+from authors.signed_requests import try_later
 from authors.tests.wallets import AUTHOR, OTHER, detail, high_s_twin, offered, post, sign
+from glisk.errors import AccountError, TransientError
 from glisk.tests.waiting import at_once
 
 PATH = "/api/authors/prompt"
@@ -237,6 +239,13 @@ def test_a_failure_is_told_in_the_frontends_words(
     ):
         answer = post(client, f"/api/authors/{path}", body() | signed)
         assert detail(answer, 500) == failure
+
+
+def test_who_is_told_to_come_again_hears_when_if_anybody_knows() -> None:
+    busy = TransientError("busy", vendor="base", retry_after_seconds=7)
+    assert try_later("Later.", busy).wait == 7
+    refused = AccountError("no", vendor="base", retry_after_seconds=7)  # of no use to the author
+    assert try_later("Later.", refused).wait is None
 
 
 class TestThrottles:

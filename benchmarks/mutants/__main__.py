@@ -2,11 +2,12 @@
 
     python -m benchmarks.mutants --sample 150 --seed 1 [--json FILE]
 
-cosmic-ray makes the mutants and keeps what became of them. A mutant is killed if a test of the
-tiers fast, node and, in the apps, sandbox fails that reaches its line; so many of them are asked,
-the cheapest first, as `--budget` allows. What is mutated is a copy of the last commit, in var/mutants; there a run that
-was stopped goes on, and one after better tests judges again what survived. `--fresh` begins anew.
-equivalent.toml lists mutants that change nothing, and why.
+cosmic-ray makes the mutants and keeps what became of them. A mutant is killed if a test fails that
+reaches its line: one of the tiers fast and node or, for the paid steps, one of the apps' own that
+need the emulators. So many are asked, the cheapest first, as `--budget` allows. What is mutated is
+a copy of the last commit, in var/mutants; there a run that was stopped goes on, and one after
+better tests judges again what survived. `--fresh` begins anew. equivalent.toml lists mutants that
+change nothing, and why.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,15 +19,16 @@ from pytest_django import Settings
 from authors.tests.factories import AuthorFactory
 from glisk import clock
 from glisk.breaker import Breaker
-from glisk.clients.replicate import ReplicateClient
+from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.engine.schedules import rescue
-from glisk.errors import AccountError
+from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, samples
 from tokens.pipeline.image_vendors import spent_today
+from tokens.pipeline.poll import get_many
 from tokens.pipeline.samples import request_sample
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import (
@@ -60,6 +62,28 @@ def hours_ago(job: ImageGenerationJob, vendors: Vendors, hours: float) -> None:
     )
     for prediction in vendors.predictions:
         prediction.created_at -= hours * 3600
+
+
+def test_a_vendor_that_is_away_is_not_asked_about_each_prediction() -> None:
+    asked: list[str] = []
+
+    def answer(external_id: str) -> Prediction:
+        asked.append(external_id)
+        if external_id == "gone":
+            raise InvalidRequestError("?", vendor="replicate", status=404)
+        if external_id != "there":
+            raise TransientError("away", vendor="replicate")
+        return Prediction(id=external_id, status="succeeded")
+
+    client: Any = SimpleNamespace(get_prediction=answer)
+    found = get_many(client, ["gone", "a", "there", "b", "c", "d"])
+    assert [(each.id, each.status) for each in found] == [
+        ("gone", "aborted"),
+        ("there", "succeeded"),
+    ]
+    assert asked[-1] == "c"  # the third that cannot be read is the last
+    with pytest.raises(TransientError):
+        get_many(client, ["a", "b"])
 
 
 # -- the data is gone -----------------------------------------------------------------------

@@ -162,6 +162,19 @@ def test_the_cap_pauses_before_the_call_that_would_exceed_it(
     assert image_vendors.spent_today() == USD("0.015")
 
 
+def test_the_last_cent_of_the_cap_is_spent(settings: Settings) -> None:
+    settings.DAILY_SPEND_CAP_USD, settings.GENERATION_COST_USD = 0.006, 0.003
+    settings.REPLICATE_PRICES = {}
+    add_job()
+    with transaction.atomic():
+        assert image_vendors.allowed_by_cap(2, Price(USD("0.003"))) == 1
+    assert image_vendors.cap_reason() == ""
+    add_job("0.000001")
+    with transaction.atomic():
+        assert image_vendors.allowed_by_cap(1, Price(USD("0.003"))) == 0
+    assert "0.003001 USD are spent" in image_vendors.cap_reason()
+
+
 def test_it_goes_on_by_itself_at_midnight(
     worker: Start, vendors: Vendors, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

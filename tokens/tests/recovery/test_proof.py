@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -35,6 +36,20 @@ def test_the_proof_mends_everything_that_is_safe_to_mend(
     assert Token.objects.get(pk=2).status == TokenStatus.REVEALED
     assert last_report().is_clean
     assert prove(reader, budget_seconds=600) == 0
+
+
+def test_a_node_that_is_behind_the_scan_proves_nothing(
+    history: DemoChain, reader: ChainClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = reader.survey
+    seen = survey()
+    behind = replace(seen, head=replace(seen.head, number=seen.head.number - 1))
+    with monkeypatch.context() as patch:  # the scan asks one node, the proof another one
+        patch.setattr(reader, "survey", lambda **asked: survey(**asked) if asked else behind)
+        prove(reader, budget_seconds=600)
+    assert load()[1].proved_at is None
+    prove(reader, budget_seconds=600)
+    assert load()[1].proved_at is not None
 
 
 def test_a_proof_of_nothing_new_takes_few_calls(history: DemoChain, reader: ChainClient) -> None:
