@@ -15,7 +15,7 @@ from sandbox.chaos.ledger import find_faults, paid_again
 
 pytestmark = [pytest.mark.usefixtures("anvil_binary"), pytest.mark.timeout(600)]
 
-PLAN = Plan(tokens=60, minutes=1.2, pause_seconds=2.0, seed=1)
+PLAN = Plan(tokens=100, minutes=2.0, pause_seconds=2.0, seed=1)
 
 
 @pytest.fixture(scope="module")
