@@ -26,7 +26,7 @@ OPTIONS: Options = {
 }
 NAMES = (
     "survey_jobs", "claim_new", "claim_job", "claim_upload",
-    "survey_ready", "open_batches", "rescue", "gap",
+    "survey_ready", "open_batches", "rescue", "gap", "orphans",
 )  # fmt: skip
 _LIMIT = 10
 _FILL_TIMEOUT_SECONDS = 1800
@@ -79,6 +79,7 @@ def questions(tokens: int) -> dict[str, Callable[[], object]]:
     from tokens.models.job import JobStatus
     from tokens.pipeline.image_vendors import OpenJobs
     from tokens.recovery.gaps import missing_ranges
+    from tokens.recovery.proof import settle_orphans
     from tokens.transitions import claims
 
     statuses = [JobStatus.SUBMITTED]
@@ -91,6 +92,7 @@ def questions(tokens: int) -> dict[str, Callable[[], object]]:
         open_batches,
         claims.rescue_stalled,
         lambda: missing_ranges(tokens + 1, known_below=tokens - 999),
+        settle_orphans,
     )
     return dict(zip(NAMES, asked, strict=True))
 
