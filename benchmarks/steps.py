@@ -87,13 +87,12 @@ def _begin_anew(place: Scene, *, rpc_url: str) -> None:
 
 
 def _follow_one(place: Scene, proxy: RpcProxy, options: argparse.Namespace) -> dict[str, float]:
-    chain, watch = place.world.chain, place.watch
+    chain = place.world.chain
     token_id = chain.next_token_id()
     proxy.take()
     mint = chain.mint(1, AUTHORS[0].address)
-    known, began = {*watch.pending, mint}, time.time()
+    known, began = {*place.watch.pending, mint}, time.time()
     chain.mine()
-    mint_block = int(chain.wait(mint)["blockNumber"])
     _wait_for_broadcast(place, known)
     chain.mine()
     place.wait_for_state("revealed", {token_id})
@@ -104,7 +103,7 @@ def _follow_one(place: Scene, proxy: RpcProxy, options: argparse.Namespace) -> d
         of_token = [c for c in place.calls(vendor, method, path) if c["received_at"] >= began]
         return min(c["received_at"] for c in of_token), max(c["answered_at"] for c in of_token)
 
-    at = {"mined": watch.blocks[mint_block]}
+    at = {"mined": began}
     at |= {row["moment"]: row["at"].timestamp() for row in noted}
     at["ordered"], _ = calls("replicate", "POST", "/predictions")
     at["generated"] = at["ordered"] + options.generation_seconds

@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from benchmarks import compare
-from benchmarks.calibration import Calibration, Speed
+from benchmarks.calibration import Calibration, Round, Speed
 from benchmarks.compare import BETTER, MISSING, NEW, SAME, WORSE, judge, ratios, spreads
 from benchmarks.report import Result
 
@@ -19,8 +19,8 @@ STEADY = {"exact": 0.0, "time": 0.0}
 class Machine:
     """Takes 20 ms for a round, and half of that of CPU."""
 
-    def rounds(self) -> list[tuple[float, float]]:
-        return [(20.0, 10.0), (25.0, 10.0)]
+    def rounds(self) -> list[Round]:
+        return [Round(10.0, [[5.0, 5.0], [10.0]]), Round(11.0, [[5.0, 9.0], [30.0]])]
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_new_and_missing_figures_are_said() -> None:
 def test_a_figure_is_divided_by_what_its_kind_says() -> None:
     part = {kind: [f"{kind}_s"] for kind in compare.KINDS} | {"command": "some"}
     figures = {f"{kind}_s": (60.0, 30.0) for kind in compare.KINDS if kind != "cpu"}
-    speed = Speed.of([(20.0, 9.0), (15.0, 10.0), (90.0, 50.0)])
+    speed = Speed.of([Round(9.0, [[20.0]]), Round(10.0, [[15.0]]), Round(50.0, [[90.0]])])
     assert ratios(part, Result({**figures, "cpu_s": 60.0, "other_s": 1.0}), speed) == {
         "floor floor_s": 2.0,
         "cpu cpu_s": 6.0,
@@ -126,3 +126,12 @@ def test_without_a_baseline_nothing_is_measured(
     assert compare.main([]) == 1
     assert "make bench-baseline" in capsys.readouterr().err
     assert not baseline.exists()
+
+
+def test_every_figure_that_is_compared_has_a_baseline() -> None:
+    stored = json.loads(Path(compare.__file__).with_name("baseline.json").read_text())
+    assert {name for name, part in compare.COMPARED.items() if "full" not in part} <= stored.keys()
+    for name in stored:
+        part = compare.COMPARED[name]
+        figures = {f"{kind} {figure}" for kind in compare.KINDS for figure in part.get(kind, ())}
+        assert stored[name]["ratios"].keys() == figures, name
