@@ -44,6 +44,7 @@ _SAME_FOR_ALL = (
     (re.compile(r"0x[0-9a-f]{64}"), "<hash>"),
     (re.compile(r"\b(?=\w*\d)[0-9a-z]{26}\b"), "<prediction>"),
     (re.compile(r"127\.0\.0\.1:\d+"), "<host>"),
+    (re.compile(r"\b[0-9a-f]{64}\b"), "<sha256>"),
 )
 
 
@@ -226,7 +227,7 @@ def _metadata(place: Scene, uri: str, image_cid: str) -> Any:
     """Return the document that the gateway has for a token, its own image by a word."""
     url = f"{place.world.ports.url('gateway')}/ipfs/{uri.removeprefix('ipfs://')}"
     found = requests.get(url, timeout=10).text
-    return json.loads(found.replace(image_cid, f"<image cid of {len(image_cid)}>"))
+    return json.loads(plain(found.replace(image_cid, f"<image cid of {len(image_cid)}>")))
 
 
 def _subjects(place: Scene) -> dict[str, int]:
