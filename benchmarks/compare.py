@@ -27,7 +27,7 @@ from benchmarks.report import Result, machine_facts
 
 COMPARED = tomllib.loads(Path(__file__).with_name("compared.toml").read_text())
 STORED = Path(__file__).with_name("baseline.json")
-KINDS = ("floor", "cpu", "time", "size", "exact")
+KINDS = ("floor", "cpu", "time", "share", "size", "exact")
 SAME, BETTER, WORSE, NEW, MISSING = "same", "better", "WORSE", "new", "MISSING"
 
 Ratios = dict[str, float]  # by "kind figure"
@@ -49,12 +49,14 @@ class Row(NamedTuple):
 def ratios(part: Mapping[str, Any], result: Result, speed: Speed) -> Ratios:
     """Return what is compared of a result; a figure that it has no more is missing."""
     found = {}
+    whole = sum(float(result.figures.get(name, 0.0)) for name in part.get("share", ()))  # type: ignore[arg-type]
+    by = {"cpu": speed.cpu_ms, "time": speed.wall_ms, "share": whole}
     for kind in KINDS:
         for name in result.figures.keys() & part.get(kind, ()):
             figure = result.figures[name]
             value, floor = figure if isinstance(figure, tuple) else (figure, 1.0)
-            by = {"floor": floor, "cpu": speed.cpu_ms, "time": speed.wall_ms}.get(kind, 1.0)
-            found[f"{kind} {name}"] = float(f"{value / by:.5g}")
+            unit = floor if kind == "floor" else by.get(kind, 1.0)
+            found[f"{kind} {name}"] = float(f"{value / unit:.5g}")
     return found
 
 

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.client import Result as Sent
-from benchmarks.client import send
+from benchmarks.client import get, send
 from benchmarks.report import Options, Result, percentile
 from benchmarks.scene import Cost, Scene
 from sandbox.accounts import AUTHORS, COLLECTORS, KEEPER
@@ -45,6 +45,7 @@ class Measured:
     nothing: list[Sent] = field(default_factory=list)
     costs: list[Cost] = field(default_factory=list)
     lone_ms: list[float] = field(default_factory=list)
+    health_ms: list[float] = field(default_factory=list)
     batch_database_ms: list[float] = field(default_factory=list)
 
 
@@ -67,6 +68,8 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
             found.single.append(post.mints(options.events))
         found.costs.append(cost)
         found.lone_ms += post.mints(options.batches, connections=1).latencies_ms
+        port = place.world.ports.web
+        found.health_ms += send([get("/health", port)] * options.batches, port=port).latencies_ms
     place.statements.switch(on=True)
     for _ in range(options.batches):
         place.statements.mark()
@@ -81,7 +84,7 @@ def measure(place: Scene, options: argparse.Namespace) -> Result:
             ),
             "single_p50_ms": (_across(found.single, 0.5), _across(found.nothing, 0.5)),
             "single_p95_ms": (_across(found.single, 0.95), _across(found.nothing, 0.95)),
-            "lone_best_ms": percentile(found.lone_ms, 0.1),
+            "lone_best_ms": (percentile(found.lone_ms, 0.1), percentile(found.health_ms, 0.1)),
             "batch50_p50_ms": median(found.batch_database_ms),
             "batch50_best_ms": percentile(found.batch_database_ms, 0.1),
             **{

@@ -72,13 +72,16 @@ def test_new_and_missing_figures_are_said() -> None:
 
 
 def test_a_figure_is_divided_by_what_its_kind_says() -> None:
-    part = {kind: [f"{kind}_s"] for kind in compare.KINDS} | {"command": "some"}
-    figures = {f"{kind}_s": (60.0, 30.0) for kind in compare.KINDS if kind != "cpu"}
+    part = {kind: [f"{kind}_s"] for kind in compare.KINDS} | {"share": ["share_s", "rest_s"]}
+    figures: dict[str, Any] = {f"{kind}_s": 60.0 for kind in compare.KINDS}
+    figures |= {"floor_s": (60.0, 30.0), "rest_s": 20.0, "other_s": 1.0}
     speed = Speed.of([Round(9.0, [[20.0]]), Round(10.0, [[15.0]]), Round(50.0, [[90.0]])])
-    assert ratios(part, Result({**figures, "cpu_s": 60.0, "other_s": 1.0}), speed) == {
+    assert ratios(part, Result(figures), speed) == {
         "floor floor_s": 2.0,
         "cpu cpu_s": 6.0,
         "time time_s": 4.0,
+        "share share_s": 0.75,
+        "share rest_s": 0.25,
         "size size_s": 60.0,
         "exact exact_s": 60.0,
     }
