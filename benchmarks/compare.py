@@ -48,8 +48,9 @@ class Row(NamedTuple):
 
 def ratios(part: Mapping[str, Any], result: Result, speed: Speed) -> Ratios:
     """Return what is compared of a result; a figure that it has no more is missing."""
-    found = {}
-    whole = sum(float(result.figures.get(name, 0.0)) for name in part.get("share", ()))  # type: ignore[arg-type]
+    found: Ratios = {}
+    parts = (result.figures.get(name) for name in part.get("share", ()))
+    whole = sum(each for each in parts if isinstance(each, float))
     by = {"cpu": speed.cpu_ms, "time": speed.wall_ms, "share": whole}
     for kind in KINDS:
         for name in result.figures.keys() & part.get(kind, ()):
