@@ -66,7 +66,8 @@ def spreads(baseline: Iterable[Runs]) -> dict[str, float]:
     found: dict[str, list[float]] = {kind: [] for kind in KINDS}
     for figures in baseline:
         for figure, runs in figures.items():
-            found[figure.split()[0]].append((max(runs) - min(runs)) / (median(runs) or 1.0))
+            if len(runs) > 1:
+                found[figure.split()[0]].append((max(runs) - min(runs)) / (median(runs) or 1.0))
     return {kind: median(each or [0.0]) for kind, each in found.items()} | {"exact": 0.0}
 
 

@@ -54,7 +54,8 @@ def test_the_same_is_what_lies_as_far_off_as_the_runs_lie_apart(now: float, verd
 
 
 def test_runs_that_agree_by_chance_are_given_the_slack_of_their_kind() -> None:
-    usual = spreads([{"time a": [1.0, 1.0], "time b": [1.0, 1.1], "time c": [1.0, 1.3]}])
+    known = {"time a": [1.0, 1.0], "time b": [1.0, 1.1], "time c": [1.0, 1.3], "time d": [1.0]}
+    usual = spreads([known])
     for now, verdict in ((1.09, SAME), (1.11, WORSE)):
         (row,) = judge("some", {"time a": [1.0, 1.0]}, {"time a": now}, usual)
         assert row.verdict == verdict
