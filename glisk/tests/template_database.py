@@ -30,6 +30,7 @@ class TemplateDatabase:
         cursor = server.cursor()
         if settings.EMBEDDED_DATABASE:
             _prepare_embedded(cursor, self.name)
+        cursor.execute("SET lock_timeout = 0")  # on a busy machine migrating takes long
         cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", [self.name])
         cursor.execute("SELECT FROM pg_database WHERE datname = %s", [self.name])
         if cursor.fetchone() is None:
