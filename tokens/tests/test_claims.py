@@ -17,16 +17,20 @@ from tokens.pipeline.find import look_for
 from tokens.pipeline.image_vendors import OpenJobs
 from tokens.pipeline.jobs import close_jobs, record_submitted
 from tokens.states import TokenStatus
-from tokens.tests.factories import TokenFactory
+from tokens.tests.factories import TokenFactory, hash32
+from tokens.transitions.chain import name_transactions
 from tokens.transitions.claims import (
     Claim,
+    Refusal,
     Retry,
     claim_for_generation,
     claim_for_upload,
     claim_jobs,
     fail_tokens,
+    forget_refusals,
     free_all_but,
     give_back,
+    postpone_reveals,
     release_leases_of,
     renew_leases,
     rescue_stalled,
@@ -312,3 +316,38 @@ def test_the_next_attempt_is_the_soonest_in_the_future() -> None:
     seconds = seconds_until_next_attempt(*stages)
     assert seconds is not None
     assert 7 * 60 < seconds <= 9 * 60
+
+
+def test_a_token_that_the_gate_refuses_waits_and_no_other() -> None:
+    refused, other = TokenFactory.create_batch(2, status=TokenStatus.READY)
+    failed = TokenFactory.create(status=TokenStatus.FAILED)
+    refusals = [
+        Refusal(token.pk, "Not yet.", "unconfirmed", wait_seconds=60, counted=True)
+        for token in (refused, failed)
+    ]
+    for _ in range(2):
+        postpone_reveals(refusals, actor="w")
+    for token in (refused, other, failed):
+        token.refresh_from_db()
+    assert 50 < (refused.next_attempt_at - timezone.now()).total_seconds() <= 60
+    assert (refused.attempts, refused.generation_error) == (2, "Not yet.")
+    assert (other.next_attempt_at, failed.next_attempt_at) == (None, None)
+    assert TokenTransition.objects.get().token_id == refused.pk  # the same reason is said once
+    forget_refusals([refused.pk], but="unconfirmed")
+    assert Token.objects.get(pk=refused.pk).attempts == 2
+    forget_refusals([refused.pk], but="reorged")
+    assert Token.objects.get(pk=refused.pk).attempts == 0
+
+
+def test_only_a_reveal_by_others_is_named_later() -> None:
+    ours, named, adopted = TokenFactory.create_batch(3, status=TokenStatus.REVEALED)
+    Token.objects.filter(pk__in=[named.pk, adopted.pk]).update(adopted_uri="ipfs://x")
+    Token.objects.filter(pk=adopted.pk).update(reveal_tx_hash=None)
+    found = {token.pk: (hash32(9), timezone.now()) for token in (ours, named, adopted)}
+    name_transactions(found)
+    known = dict(Token.objects.values_list("pk", "reveal_tx_hash"))
+    assert known == {
+        ours.pk: ours.reveal_tx_hash,
+        named.pk: named.reveal_tx_hash,
+        adopted.pk: hash32(9),
+    }

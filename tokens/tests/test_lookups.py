@@ -28,6 +28,7 @@ from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransiti
 from tokens.models.job import JobStatus
 from tokens.pipeline import find, samples
 from tokens.pipeline.image_vendors import spent_today
+from tokens.pipeline.jobs import external_ids_near
 from tokens.pipeline.poll import get_many
 from tokens.pipeline.samples import request_sample
 from tokens.tests.factories import TokenFactory
@@ -84,6 +85,24 @@ def test_a_vendor_that_is_away_is_not_asked_about_each_prediction() -> None:
     assert asked[-1] == "c"  # the third that cannot be read is the last
     with pytest.raises(TransientError):
         get_many(client, ["a", "b"])
+
+
+def test_calls_of_a_time_are_those_of_an_hour_around_it() -> None:
+    now = timezone.now()
+    for minutes in (-61, -59, 0, 59, 61):
+        job = ImageGenerationJob.objects.create(
+            token_id=1,
+            prompt="p",
+            input={},
+            service="replicate",
+            attempt_number=1,
+            status=JobStatus.FAILED,
+            external_id=f"at {minutes}",
+            cost_usd=0,
+        )
+        made = now + timedelta(minutes=minutes)
+        ImageGenerationJob.objects.filter(pk=job.pk).update(created_at=made)
+    assert external_ids_near(now) == {"at -59", "at 0", "at 59"}
 
 
 # -- the data is gone -----------------------------------------------------------------------
