@@ -335,7 +335,7 @@ def summary(db: WorkDB) -> dict[str, Any]:
 
 
 def _key(module: str, function: str, old: str, new: str, **_: str) -> tuple[str, ...]:
-    return module, function, " ".join(old.split()), " ".join(new.split())
+    return module, function, "".join(old.split()), "".join(new.split())
 
 
 def killers(db: WorkDB) -> set[str]:

@@ -329,7 +329,9 @@ def test_a_token_that_the_gate_refuses_waits_and_no_other() -> None:
         postpone_reveals(refusals, actor="w")
     for token in (refused, other, failed):
         token.refresh_from_db()
-    assert 50 < (refused.next_attempt_at - timezone.now()).total_seconds() <= 60
+    waits = refused.next_attempt_at
+    assert waits is not None
+    assert 50 < (waits - timezone.now()).total_seconds() <= 60
     assert (refused.attempts, refused.generation_error) == (2, "Not yet.")
     assert (other.next_attempt_at, failed.next_attempt_at) == (None, None)
     assert TokenTransition.objects.get().token_id == refused.pk  # the same reason is said once

@@ -210,6 +210,15 @@ def test_the_daily_cap_refuses_samples_and_counts_them(author: Author, settings:
     assert PromptSample.objects.count() == 1
 
 
+def test_a_cap_that_leaves_room_for_one_allows_one(author: Author, settings: Settings) -> None:
+    settings.DAILY_SPEND_CAP_USD, settings.GENERATION_COST_USD = 0.003, 0.003
+    settings.REPLICATE_PRICES = {}
+    sample = request_sample(author=author, prompt=PROMPT, actor="x" * 300)
+    assert sample.actor == "x" * 200
+    with pytest.raises(SampleRefused, match="daily cap"):
+        ask(AuthorFactory.create())
+
+
 def test_closed_days_keep_what_samples_cost(author: Author) -> None:
     ask(author)
     PromptSample.objects.update(created_at=timezone.now() - timedelta(days=10))
