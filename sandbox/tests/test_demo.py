@@ -20,13 +20,13 @@ import requests
 from rich.console import Console
 
 from glisk.tests.waiting import eventually
-from sandbox.accounts import COLLECTORS
+from sandbox.accounts import COLLECTORS, CONTRACT_ADDRESS, KEEPER, STRANGER
 from sandbox.chain import Reveal
 from sandbox.demo.people import CAST, UNREGISTERED, plan_mints
 from sandbox.demo.report import gas_table
 from sandbox.demo.screen import draw, plain
 from sandbox.demo.watching import MinedReveal, Snapshot
-from sandbox.world import BASE_DIR
+from sandbox.world import BASE_DIR, World
 
 # --- what is minted and shown ----------------------------------------------------------------
 
@@ -170,6 +170,7 @@ def test_it_stays_up_until_ctrl_c_and_ends_with_0_only_if_every_token_is_right(
         status, said = _run(directory)
         assert (status, "Another world runs" in said) == (1, True)
         _look_around(output)
+        _verify(directory)
         assert len(_left_behind(directory)) > 8  # the search for leftovers finds what there is
 
         process.send_signal(signal.SIGINT)
@@ -189,6 +190,24 @@ def test_it_stays_up_until_ctrl_c_and_ends_with_0_only_if_every_token_is_right(
         assert ended not in said
     assert re.search(r"exactly one paid prediction per token +6", said)
     assert _left_behind(directory) == []
+
+
+def _verify(directory: Path) -> None:
+    """Have strangers check every token, with no package at all."""
+    world = World.find(directory)
+    exported = world.manage("export_provenance")
+    sources = ["--node", world.ports.url("node"), "--gateway", world.ports.url("gateway")]
+    verifier = [sys.executable, "-S", "-E", "-m", "glisk.verify", "-", *sources]
+    for bundles, status, told in (
+        (exported, 0, "5 checked: 0 false, 0 not answered"),
+        (exported.replace(KEEPER.address, STRANGER.address, 1), 1, "5 checked: 1 false"),
+    ):
+        ran = subprocess.run(
+            [*verifier, "--contract", CONTRACT_ADDRESS],
+            cwd=BASE_DIR, env={}, input=bundles, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (ran.returncode, told in ran.stdout) == (status, True), ran.stdout + ran.stderr
+    assert "✗ The reveal is by this keeper" in ran.stdout
 
 
 def _look_around(output: str) -> None:
