@@ -10,15 +10,16 @@ import pytest
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RevealFacts
+from glisk.clients.chain.codec import Block
 from glisk.clock import database_now
-from glisk.engine.step import Failed
+from glisk.engine.step import Done, Failed
 from glisk.errors import TransientError
 from glisk.timing import timing
 from reveals import outbox
 from reveals.keeper import Fees
 from reveals.models import RevealBatch
 from reveals.outbox import Shared
-from reveals.pipeline.receipts import Receipts
+from reveals.pipeline.receipts import Included, Receipts
 from reveals.pipeline.send import Send
 from reveals.pipeline.sign import Sign
 from reveals.tests.factories import RevealBatchFactory
@@ -224,3 +225,44 @@ def test_a_batch_behind_one_that_waits_wakes_nobody(scene: Scene) -> None:
     shared.read()
     assert step.due_in() == 0.0
     assert [work.batch.nonce for work in step.claim(5)] == [1]
+
+
+def test_after_an_outage_what_is_in_flight_is_sent_at_once_and_only_then() -> None:
+    """The node that was away may have lost its pool."""
+    waits = database_now() + timedelta(seconds=900)
+    batch = RevealBatchFactory.create(nonce=5, send_at=waits)
+    step = Receipts("a drain", Shared())
+    step.shared.read()
+    (known,) = step.claim(1)
+    nothing = Included(
+        Block(9, "0x9", 0),
+        {row.tx_hash: None for row in batch.signed},
+        {batch.keeper: 5, step.keeper.address: 5},
+    )
+    for outages, send_at in ((0, waits), (1, None)):
+        for _ in range(outages):
+            step.settle([], [Failed(known, TransientError("away", vendor="chain"))])
+        step.settle([Done(known, nothing)], [])
+        assert RevealBatch.objects.get().send_at == send_at
+        assert step.failures == 0
+
+
+def test_what_a_former_keeper_signed_is_given_up_when_it_is_late_and_not_before(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timing, "superseded_after", 0.0)
+    batch = RevealBatchFactory.create(nonce=5)
+    step = Receipts("a drain", Shared())
+    unmined = Included(
+        Block(9, "0x9", 0),
+        {row.tx_hash: None for row in batch.signed},
+        {batch.keeper: 5, step.keeper.address: 5},
+    )
+    for seconds, status in ((9, "open"), (-9, "superseded")):
+        age = database_now() - batch.newest.signed_at
+        settings.TRANSACTION_TIMEOUT_SECONDS = age.total_seconds() + seconds
+        for _ in range(2):  # it is sure when it was so at two looks
+            step.shared.read()
+            for known in step.claim(1):
+                step.done(known, unmined)
+        assert RevealBatch.objects.get().status == status
