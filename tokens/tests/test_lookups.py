@@ -25,8 +25,8 @@ from glisk.errors import AccountError, InvalidRequestError, TransientError
 from glisk.models import SystemState, WorkerHeartbeat
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
-from tokens.models.job import JobStatus
-from tokens.pipeline import find, samples
+from tokens.models.job import JobService, JobStatus
+from tokens.pipeline import find, jobs, samples
 from tokens.pipeline.image_vendors import spent_today
 from tokens.pipeline.jobs import external_ids_near
 from tokens.pipeline.poll import get_many
@@ -43,6 +43,7 @@ from tokens.tests.stage import (
     job_of,
     until_ended,
 )
+from tokens.transitions.claims import Claim
 
 pytestmark = pytest.mark.django_db
 
@@ -85,6 +86,15 @@ def test_a_vendor_that_is_away_is_not_asked_about_each_prediction() -> None:
     assert asked[-1] == "c"  # the third that cannot be read is the last
     with pytest.raises(TransientError):
         get_many(client, ["a", "b"])
+
+
+def test_a_call_is_looked_for_when_its_time_is_over() -> None:
+    token = TokenFactory.create()
+    claim = Claim(token.pk, 1, 1, "p", 0, False)
+    made = jobs.create_jobs([(claim, JobService.REPLICATE)], look_in=60)[token.pk]
+    made.refresh_from_db()
+    assert made.look_at is not None
+    assert 50 < (made.look_at - made.created_at).total_seconds() < 70
 
 
 def test_calls_of_a_time_are_those_of_an_hour_around_it() -> None:
