@@ -18,6 +18,7 @@ from types import CodeType, FunctionType
 import pytest
 
 from benchmarks.mutants.reach import statements
+from glisk.engine.process import die_with
 
 TIMEOUT = "timeout"
 _ALL_PASSED = "all passed"  # what says nothing is not believed
@@ -61,9 +62,10 @@ class Forks:
         new = next(code for code in _codes(compile(codes[1], path, "exec")) if _key(code) == key)
         functions = self.functions[key]
         read, write = os.pipe()
-        child = os.fork()
+        judge, child = os.getpid(), os.fork()
         if not child:
             with suppress(BaseException):
+                die_with(judge)
                 os.setsid()  # it is killed with what its tests start
                 for function in functions:
                     function.__code__ = new
