@@ -11,13 +11,14 @@ import pytest
 from django.utils import timezone
 from pytest_django import Settings
 
-from glisk.clients.chain.codec import Block, Receipt
+from glisk.clients.chain.codec import Block, FeeHistory, Receipt
 from glisk.timing import timing
 from reveals.models import RevealBatch, RevealTransaction, TransactionStatus
 from reveals.outbox import Shared
 from reveals.pipeline import watch
 from reveals.pipeline.receipts import Included
-from reveals.pipeline.watch import Fate, Sight, judge
+from reveals.pipeline.watch import Fate, FillGap, Sight, judge
+from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
     reveal,
@@ -25,6 +26,7 @@ from reveals.tests.stage import (
     timeline,
     transactions,
 )
+from sandbox.accounts import KEEPER
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
@@ -165,3 +167,14 @@ def test_what_became_of_a_closed_batch(
         assert judge(batch, Sight(deeper, blocks), keeper="0x4b") is Fate.SETTLED
     if spent == 5:  # what a former keeper left is given up
         assert judge(batch, Sight(included, blocks), keeper="0x4c") is Fate.KEPT
+
+
+def test_only_a_nonce_below_all_of_ours_is_a_gap(caplog: pytest.LogCaptureFixture) -> None:
+    batch = RevealBatchFactory.create(nonce=5, keeper=KEEPER.address)
+    step = FillGap("a drain", Shared())
+    step.done(batch, (5, FeeHistory(1_000, ())))
+    assert RevealBatch.objects.count() == 1
+    assert "nonce_gap" not in caplog.text
+    step.done(batch, (4, FeeHistory(1_000, ())))
+    filler = RevealBatch.objects.get(nonce=4)
+    assert (filler.keeper, filler.to_sign and filler.to_sign["token_ids"]) == (KEEPER.address, [])
