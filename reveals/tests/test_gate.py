@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,7 +11,16 @@ from pytest_django import Settings
 
 from glisk.cid import compute_cid
 from glisk.clients.chain import ChainClient, RevealFacts
-from reveals.gate import VERIFIED_SECONDS, metadata_fault, note_verified, waiting_tokens
+from glisk.clients.chain.client import TokenFacts
+from glisk.clients.chain.codec import Block
+from reveals.gate import (
+    VERIFIED_SECONDS,
+    Candidate,
+    check_tokens,
+    metadata_fault,
+    note_verified,
+    waiting_tokens,
+)
 from reveals.models import Verification
 from reveals.pipeline.verify import ALARM_AFTER_REFUSALS
 from reveals.tests.stage import Scene, breaker_reason, is_held_back, transactions
@@ -220,3 +229,44 @@ def test_on_another_chain_without_contract_or_role_nothing_is_sent(
     first.stop()
     setattr(settings, name, right)
     worker().until(lambda: scene.revealed_once(tokens))
+
+
+# -- each answer of the chain, by hand --------------------------------------------------------
+
+WALLET, OTHER, NOBODY = (f"0x{digits * 20}" for digits in ("a1", "c3", "00"))
+SOUND = TokenFacts(exists=True, prompt_author=WALLET, revealed=False)
+
+
+@pytest.mark.parametrize(
+    ("token_id", "change", "mint", "named"),
+    [
+        pytest.param(7, {}, (8, "0x8"), "", id="just deep enough"),
+        pytest.param(7, {}, (9, "0x9"), "unconfirmed", id="one block too young"),
+        pytest.param(7, {}, (12, "0x12"), "unconfirmed", id="the node lags"),
+        pytest.param(7, {}, (8, "0xbad"), "reorged", id="its block is gone"),
+        pytest.param(7, {"exists": False}, (8, "0x8"), "not_minted", id="unknown"),
+        pytest.param(7, {"revealed": True}, (8, "0x8"), "already_revealed", id="revealed"),
+        pytest.param(7, {"prompt_author": OTHER}, (8, "0x8"), "author_differs", id="another's"),
+        pytest.param(7, {"prompt_author": NOBODY}, (8, "0x8"), "author_unknown", id="nobody's"),
+        pytest.param(7, {}, None, "", id="without a log, and old"),
+        pytest.param(8, {}, None, "unconfirmed", id="without a log, and new"),
+    ],
+)
+def test_what_the_chain_says_against_a_token(
+    settings: Settings,
+    token_id: int,
+    change: dict[str, Any],
+    mint: tuple[int, str] | None,
+    named: str,
+) -> None:
+    settings.MINT_CONFIRMATIONS = 3
+    candidate = Candidate(token_id, WALLET, "", "", datetime.now(UTC), *(mint or (None, None)))
+    facts = RevealFacts(
+        Block(10, "0x10", 0),
+        settings.CHAIN_ID,
+        tokens={token_id: replace(SOUND, **change)},
+        block_hashes={8: "0x8", 9: "0x9", 12: None},
+        confirmed_next_token_id=8,
+    )
+    found = [(refusal.error_class, refusal.final) for refusal in check_tokens([candidate], facts)]
+    assert found == ([(named, named in ("already_revealed", "author_differs"))] if named else [])

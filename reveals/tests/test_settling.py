@@ -17,7 +17,7 @@ from reveals.models import RevealBatch, RevealTransaction, TransactionStatus
 from reveals.outbox import Shared
 from reveals.pipeline import watch
 from reveals.pipeline.receipts import Included
-from reveals.pipeline.watch import Fate, FillGap, Sight, judge
+from reveals.pipeline.watch import Fate, FillGap, Sight, Watch, judge
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
@@ -178,3 +178,14 @@ def test_only_a_nonce_below_all_of_ours_is_a_gap(caplog: pytest.LogCaptureFixtur
     step.done(batch, (4, FeeHistory(1_000, ())))
     filler = RevealBatch.objects.get(nonce=4)
     assert (filler.keeper, filler.to_sign and filler.to_sign["token_ids"]) == (KEEPER.address, [])
+
+
+def test_what_is_watched_is_looked_at_when_it_is_due_and_not_before() -> None:
+    RevealBatchFactory.create(status="confirmed", closed_at=timezone.now())
+    step = Watch("a drain", Shared())
+    assert (step.due_in(), step.places()) == (0.0, 1)
+    step.claim(1)
+    assert (step.due_in() or 0.0) > 0.0
+    assert step.places() == 0
+    RevealBatch.objects.update(settled_at=timezone.now())
+    assert (step.due_in(), step.places()) == (None, 0)
