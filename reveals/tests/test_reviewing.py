@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.chain import ChainClient, RevealFacts
+from glisk.clients.chain import ChainClient, FeeHistory, RevealFacts
 from glisk.clients.chain.codec import Block
 from glisk.clock import database_now
 from glisk.engine.step import Done, Failed
@@ -18,9 +18,9 @@ from glisk.timing import timing
 from reveals import outbox
 from reveals.keeper import Fees
 from reveals.models import RevealBatch
-from reveals.outbox import Shared
+from reveals.outbox import Doubt, Shared
 from reveals.pipeline.receipts import Included, Receipts
-from reveals.pipeline.send import Send
+from reveals.pipeline.send import Review, Send, Sent, Verdict
 from reveals.pipeline.sign import Sign
 from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
@@ -34,6 +34,7 @@ from reveals.tests.stage import (
 from tokens.models import Token
 from tokens.states import TokenStatus
 from tokens.tests.stage import Start
+from tokens.transitions.claims import Refusal
 
 pytestmark = pytest.mark.django_db
 
@@ -266,3 +267,35 @@ def test_what_a_former_keeper_signed_is_given_up_when_it_is_late_and_not_before(
             for known in step.claim(1):
                 step.done(known, unmined)
         assert RevealBatch.objects.get().status == status
+
+
+LATE = Review(False, FeeHistory(1_000, ()), [Refusal(1, "Not yet.", "not_minted")])
+FINE = Review(False, FeeHistory(1_000, ()))
+
+
+@pytest.mark.parametrize(
+    ("sent", "failures", "is_refused", "status"),
+    [
+        pytest.param(Sent(refusal="No."), 4, True, "signed", id="refused"),
+        pytest.param(Sent(verdict=Verdict.ACCEPTED), 0, False, "broadcast", id="accepted"),
+        pytest.param(Sent(verdict=Verdict.NONCE_SPENT), 0, True, "signed", id="nonce spent"),
+        pytest.param(Sent(review=LATE), 0, True, "signed", id="held back"),
+        pytest.param(Sent(review=replace(FINE, spent=True)), 0, True, "signed", id="mined"),
+        # No dearer bytes could be made: these have their chance, as if nothing had been refused.
+        pytest.param(Sent(review=FINE), 0, False, "signed", id="irreplaceable"),
+    ],
+)
+def test_what_a_broadcast_leaves_in_the_row(
+    sent: Sent, failures: int, is_refused: bool, status: str
+) -> None:
+    refused = {Doubt.REFUSED: database_now().timestamp() - 9}
+    batch = RevealBatchFactory.create(failures=3, doubts=refused, reviewed_at=database_now())
+    batch.transactions.update(status="signed", broadcast_at=None)
+    step = Send("a drain", Shared())
+    step.shared.read()
+    (work,) = step.claim(1)
+    step.done(replace(work, replaces=sent.review is FINE), sent)
+    row = RevealBatch.objects.get()
+    assert (row.failures, Doubt.REFUSED in row.doubts) == (failures, is_refused)
+    assert row.send_at is not None and row.send_at > database_now()
+    assert (row.newest.status, row.newest.error) == (status, sent.refusal)
