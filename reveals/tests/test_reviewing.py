@@ -299,3 +299,26 @@ def test_what_a_broadcast_leaves_in_the_row(
     assert (row.failures, Doubt.REFUSED in row.doubts) == (failures, is_refused)
     assert row.send_at is not None and row.send_at > database_now()
     assert (row.newest.status, row.newest.error) == (status, sent.refusal)
+
+
+@pytest.mark.parametrize(
+    ("seen", "believes", "goes_on"),
+    [
+        pytest.param(LATE, False, False, id="perhaps the node lags"),
+        pytest.param(LATE, True, True, id="it does not lag"),
+        pytest.param(FINE, False, True, id="nothing against it"),
+        pytest.param(replace(FINE, spent=True), True, False, id="its nonce is spent"),
+    ],
+)
+def test_bytes_that_may_be_wrong_are_not_broadcast(
+    monkeypatch: pytest.MonkeyPatch, seen: Review, believes: bool, goes_on: bool
+) -> None:
+    RevealBatchFactory.create()
+    step = Send("a drain", Shared())
+    monkeypatch.setattr("reveals.pipeline.send.review", lambda *asked: seen)
+    monkeypatch.setattr("reveals.pipeline.send.broadcast", lambda *sent: Verdict.ACCEPTED)
+    step.shared.read()
+    (work,) = step.claim(1)
+    found = step.call(replace(work, candidates=[], believes=believes))
+    assert found.review is seen
+    assert found.verdict is (Verdict.ACCEPTED if goes_on else None)
