@@ -307,6 +307,7 @@ class HttpClient:
             prepared = self.session.prepare_request(request)
             if send_by is not None and (body := prepared.body):
                 content = body.encode() if isinstance(body, str) else body
+                # requests sends a generator piece by piece; its stubs know bytes and text only.
                 prepared.body = _until(send_by, content)  # type: ignore[assignment]
             return Reply.of(self.session.send(prepared, max_bytes=max_bytes))
 

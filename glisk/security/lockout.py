@@ -47,6 +47,7 @@ class LoginBackend(AxesStandaloneBackend):
             window=_A_MINUTE,
         )
         if wait is not None:
+            # An attribute of axes, which Django's type of a request does not know.
             request.axes_locked_out = True  # type: ignore[attr-defined]
             raise AxesBackendPermissionDenied("Too many logins from one address.")
 
