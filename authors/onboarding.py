@@ -13,6 +13,7 @@ from django.dispatch import Signal
 from django.utils import timezone
 
 from authors.models import PROMPT_MAX_LENGTH, Author, PromptChange
+from glisk.config.addresses import is_miscased
 from glisk.fields import ZERO_ADDRESS, normalise_address
 
 Outcome = Literal["created", "updated", "unchanged"]
@@ -103,11 +104,8 @@ def onboard_author(
 
 def clean_wallet(text: str) -> str:
     """Return the wallet with its checksum; raise `ValidationError` if it cannot be an author's."""
-    from eth_utils.address import is_checksum_address
-
     address = normalise_address(text.strip())
-    digits = text.strip()[2:]
-    if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(text.strip()):
+    if is_miscased(text.strip()):
         raise ValidationError(
             "The wallet's letter case does not fit its EIP-55 checksum; look for a mistyped "
             "character."

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeGuard
 from django.core.exceptions import ValidationError
 from django.db import models
 
+from glisk.config.addresses import to_checksum_address
+
 ADDRESS_PATTERN = r"^0x[0-9a-fA-F]{40}$"
 _ADDRESS: Final = re.compile("0x[0-9a-fA-F]{40}")
 _WORD: Final = re.compile("0x[0-9a-fA-F]{64}")
@@ -41,9 +43,7 @@ def parse_wallet(text: str) -> str | None:
 @lru_cache(maxsize=4096)
 def _checksummed(address: str) -> str:
     """Return the EIP-55 form; remembered, since each takes 0.1 ms."""
-    from eth_utils.address import to_checksum_address
-
-    return str(to_checksum_address(address))
+    return to_checksum_address(address)
 
 
 class AddressField(models.CharField):

@@ -20,7 +20,8 @@ from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from glisk.config.keys import DEVELOPMENT_ADDRESSES, KeyFile, judge_apart, judge_key
+from glisk.config.addresses import is_miscased, to_checksum_address
+from glisk.config.keys import DEVELOPMENT_ADDRESSES, KeyFile, judge_apart, judge_form, judge_key
 
 N = TypeVar("N", int, float)
 
@@ -236,8 +237,6 @@ class Environment:
 
         `is_real`: it is of a real network, so not one whose key everybody has.
         """
-        from eth_utils.address import is_checksum_address, to_checksum_address
-
         wanted = "an Ethereum address (0x and 40 hex digits)"
         value = self.text(name, default, wanted=wanted)
         if not value:
@@ -245,8 +244,8 @@ class Environment:
         if not _ADDRESS.fullmatch(value):
             self.fault(name, f"is not {wanted}")
             return value
-        digits, address = value[2:], str(to_checksum_address(value))
-        if digits not in (digits.lower(), digits.upper()) and not is_checksum_address(value):
+        address = to_checksum_address(value)
+        if is_miscased(value):
             self.fault(name, "has a wrong EIP-55 checksum; look for a mistyped character")
         elif is_real and address in DEVELOPMENT_ADDRESSES:
             self.fault(name, "is an account of every local test node: its private key is public")
@@ -268,7 +267,10 @@ class Environment:
             self.fault(name, f"is not set; give the key or, better, its file as {file_name}")
         if bool(value) == bool(path) or (path and not needed):
             return "", KeyFile()
-        judged, given_as = (judge_key(value), name) if value else (judge_apart(path), file_name)
+        if path:
+            judged, given_as = judge_apart(path), file_name
+        else:
+            judged, given_as = (judge_key if needed else judge_form)(value), name
         if judged.problem:
             self.fault(given_as, judged.problem)
         elif value:

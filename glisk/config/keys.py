@@ -48,11 +48,18 @@ class Judgement:
         return self.address in DEVELOPMENT_ADDRESSES
 
 
-def judge_key(text: str) -> Judgement:
-    """Judge a private key in hex, with or without 0x."""
+def judge_form(text: str) -> Judgement:
+    """Judge what a private key looks like: hex, with or without 0x. Its address stays unknown."""
     if not _HEX_KEY.fullmatch(text) or not 0 < int(text, 16) < SECP256K1_ORDER:
         return Judgement("is not a private key (64 hex digits, in the range of secp256k1)")
-    from eth_keys.datatypes import PrivateKey  # a process that has no key is spared it
+    return Judgement()
+
+
+def judge_key(text: str) -> Judgement:
+    """Judge a private key in hex, with or without 0x."""
+    if (judged := judge_form(text)).problem:
+        return judged
+    from eth_keys.datatypes import PrivateKey  # a quarter of a second of CPU
 
     key = PrivateKey(int(text, 16).to_bytes(32, "big"))
     return Judgement(address=key.public_key.to_checksum_address())

@@ -12,7 +12,6 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, OperationalError, connection
-from tqdm import tqdm
 
 from glisk.database import unapplied_migrations, undone_if
 from glisk.errors import ProviderError
@@ -111,6 +110,8 @@ def explain_database_error(error: DatabaseError | InterfaceError) -> str | None:
 @contextmanager
 def progress_bar(unit: str) -> Iterator[Callable[[int, int], None]]:
     """Show progress where somebody looks: call what is yielded with done and total."""
+    from tqdm import tqdm
+
     with tqdm(unit=unit, disable=None) as bar:
 
         def on_progress(done: int, total: int) -> None:

@@ -9,7 +9,6 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
 from django.utils.cache import patch_cache_control
 from django.views.decorators.http import require_safe
-from PIL import Image
 
 from tokens.models import TokenImage
 
@@ -59,6 +58,8 @@ def image_response(data: bytes, mime_type: str) -> HttpResponse:
 
 def make_thumbnail(data: bytes) -> bytes:
     """Return a small WebP of an image; raises `Http404` if the bytes are not one."""
+    from PIL import Image
+
     small = io.BytesIO()
     try:
         with Image.open(io.BytesIO(data)) as image:

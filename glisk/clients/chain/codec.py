@@ -15,11 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from eth_abi.exceptions import DecodingError
-from eth_utils.abi import event_abi_to_log_topic, function_abi_to_4byte_selector
-from eth_utils.crypto import keccak
-
 from glisk.clients.chain.refusals import VENDOR, RevertError, ok
+from glisk.config.addresses import keccak256
 from glisk.errors import TransientError
 
 # Of the contract's ABI (solc 0.8.20), what we call and read.
@@ -33,21 +30,21 @@ def _codec() -> Any:
     return Web3().codec
 
 
-def _selectors(kind: str) -> dict[str, str]:
-    found = [entry for entry in _ABI if entry["type"] == kind]
-    return {entry["name"]: "0x" + function_abi_to_4byte_selector(entry).hex() for entry in found}
+def _hashes(kind: str) -> dict[str, str]:
+    """Return the hash of each signature (0x and 64 hex digits): an event's topic, by its name."""
+    signatures = {
+        entry["name"]: f"{entry['name']}({','.join(each['type'] for each in entry['inputs'])})"
+        for entry in _ABI
+        if entry["type"] == kind
+    }
+    return {name: "0x" + keccak256(text.encode()).hex() for name, text in signatures.items()}
 
 
-def _topic(event: str) -> str:
-    (entry,) = (entry for entry in _ABI if entry["name"] == event)
-    return "0x" + event_abi_to_log_topic(entry).hex()
-
-
-SELECTORS: Final = _selectors("function")
-CUSTOM_ERRORS: Final = {selector: name for name, selector in _selectors("error").items()}
-MINTED_TOPIC: Final = _topic("BatchMinted")
-REVEALED_TOPIC: Final = _topic("TokensRevealed")
-KEEPER_ROLE: Final = keccak(text="KEEPER_ROLE").hex()
+SELECTORS: Final = {name: found[:10] for name, found in _hashes("function").items()}
+CUSTOM_ERRORS: Final = {found[:10]: name for name, found in _hashes("error").items()}
+MINTED_TOPIC: Final = _hashes("event")["BatchMinted"]
+REVEALED_TOPIC: Final = _hashes("event")["TokensRevealed"]
+KEEPER_ROLE: Final = keccak256(b"KEEPER_ROLE").hex()
 ADMIN_ROLE: Final = "00" * 32
 
 # Solidity's own reverts: https://docs.soliditylang.org/en/v0.8.20/control-structures.html
@@ -67,6 +64,8 @@ def encode_reveal(token_ids: Sequence[int], uris: Sequence[str]) -> str:
 
 def _decode_one(kind: str, data: Any) -> Any:
     """Return the one value that hex data holds, or None if it holds none of this kind."""
+    from eth_abi.exceptions import DecodingError
+
     try:
         return _codec().decode([kind], bytes.fromhex(str(data).removeprefix("0x")))[0]
     except (DecodingError, ValueError, OverflowError):
