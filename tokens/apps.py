@@ -31,7 +31,7 @@ class TokensConfig(AppConfig):
         declare("look_at_chain", "tokens.tasks.look_at_chain", often)
         declare("prove_completeness", "tokens.tasks.prove_completeness", 180)
         declare("retry_failed", "tokens.tasks.retry_failed", 60)
-        declare("add_up_timeline", "tokens.tasks.add_up_timeline", 30)
+        declare("add_up_timeline", "tokens.tasks.add_up_timeline", 60)
         declare("close_spend_days", "tokens.tasks.close_spend_days", 3600)
         lease_releases.append(release_leases_of)
         rescues.append(rescue_stalled)

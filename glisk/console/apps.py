@@ -9,9 +9,7 @@ class ConsoleConfig(AppConfig):
         from glisk.console.alerts import checks  # noqa: F401 - registers the system checks
         from glisk.engine.schedules import declare, purges
 
-        # In seconds.
-        declare("watch_troubles", "glisk.console.alerts.tasks.watch_troubles", 20)
-        declare("ping_dead_man", "glisk.console.alerts.tasks.ping", 60)
+        declare("watch_troubles", "glisk.console.alerts.tasks.watch_troubles", 30)  # seconds
         purges.append(purge_alerts)
 
 

@@ -1,4 +1,4 @@
-"""What the schedules call; where nothing is set up, each returns at once.
+"""What the schedule calls; where nothing is set up, it returns at once.
 
 The dead man's switch: somebody outside is pinged while all is well, and raises the alarm if not.
 The convention is that of healthchecks.io (https://healthchecks.io/docs/http_api/): GET the address
@@ -30,18 +30,21 @@ _KEEP: Final = timedelta(days=90)
 
 
 def watch_troubles() -> int:
-    """Write what is to be told, and send it; return how many messages were accepted."""
+    """Write what is to be told, ping by it, send it; return how many messages were accepted.
+
+    Who cannot find out what is wrong does not ping.
+    """
     if not targets() and not settings.HEARTBEAT_URL:
         return 0
     note_troubles()
+    ping()
     return deliver()
 
 
 def ping() -> str:
-    """Ping by what is true now; who cannot find that out does not ping."""
+    """Ping by what was found last; return why nobody heard it, or an empty text."""
     if not settings.HEARTBEAT_URL:
         return ""
-    note_troubles()
     # Whether people were told already does not matter here: what comes back is told less often.
     lasting = database_now() - timedelta(seconds=settings.ALERT_AFTER_SECONDS)
     urgent = Alert.objects.filter(level=PAGE, gone_at=None, seen_at__lte=lasting).order_by("pk")

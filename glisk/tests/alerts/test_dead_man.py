@@ -31,7 +31,7 @@ def outside(receiver: ScriptedServer, settings: Settings) -> ScriptedServer:
 
 
 def pinged(outside: ScriptedServer) -> tuple[str, str]:
-    assert tasks.ping() == ""
+    tasks.watch_troubles()
     return outside.requests[-1].method, outside.requests[-1].target
 
 
@@ -63,14 +63,13 @@ def test_who_cannot_find_out_does_not_ping(
 
     monkeypatch.setattr(evaluation, "read_troubles", lost)
     with pytest.raises(DatabaseError):
-        tasks.ping()
+        tasks.watch_troubles()
     assert outside.requests == []
 
 
-def test_a_worker_does_both_by_its_schedules() -> None:
+def test_a_worker_does_both_by_a_schedule() -> None:
     found = {schedule.func: schedule.cron for schedule in declared()}
-    assert found["glisk.console.alerts.tasks.watch_troubles"] == "* * * * * */20"
-    assert found["glisk.console.alerts.tasks.ping"] == "*/1 * * * * 0"
+    assert found["glisk.console.alerts.tasks.watch_troubles"] == "* * * * * */30"
 
 
 def command() -> tuple[int, list[str]]:
