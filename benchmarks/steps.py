@@ -26,7 +26,8 @@ _PIXELS = 128  # painted and decoded in next to no time
 # What a step's claim or settle takes lies between two moments.
 WAYS = {
     "webhook_ms": ("mined", "detected"),
-    "order_ms": ("detected", "ordered"),
+    "order_claim_ms": ("detected", "ordered"),
+    "order_settle_ms": ("answered", "submitted"),
     "collect_claim_ms": ("generated", "fetched"),  # the callback before it, too
     "collect_settle_ms": ("got", "uploading"),
     "pin_claim_ms": ("uploading", "pinned"),
@@ -37,6 +38,7 @@ WAYS = {
     "compose_settle_ms": ("estimated", "composed"),
     "sign_ms": ("composed", "signed"),
     "send_claim_ms": ("signed", "sent"),
+    "send_settle_ms": ("taken", "broadcast"),
     "receipts_settle_ms": ("included", "revealed"),
 }
 _NOTED = """
@@ -44,7 +46,9 @@ _NOTED = """
     UNION ALL SELECT 'verified', verified_at FROM reveal_verifications WHERE token_id = {0}
     UNION ALL SELECT 'composed', b.created_at FROM reveal_batches b
         JOIN reveal_batch_tokens t ON t.batch_id = b.id WHERE t.token_id = {0}
+    UNION ALL SELECT 'submitted', submitted_at FROM image_generation_jobs WHERE token_id = {0}
     UNION ALL SELECT 'signed', signed_at FROM reveal_transactions WHERE {0} = ANY(token_ids)
+    UNION ALL SELECT 'broadcast', broadcast_at FROM reveal_transactions WHERE {0} = ANY(token_ids)
 """
 
 
@@ -106,14 +110,15 @@ def _follow_one(place: Scene, proxy: RpcProxy, options: argparse.Namespace) -> d
 
     at = {"mined": began}
     at |= {row["moment"]: row["at"].timestamp() for row in noted}
-    at["ordered"], _ = calls("replicate", "POST", "/predictions")
+    at["ordered"], at["answered"] = calls("replicate", "POST", "/predictions")
     at["generated"] = at["ordered"] + options.generation_seconds
     at["fetched"], at["got"] = calls("replicate", "GET", "/delivery")
     at["pinned"], at["kept"] = calls("pinata", "POST", "/pinning/")
     at["looked up"], at["found"] = calls("gateway", "GET", "/ipfs/")
     asked = proxy.take()
     at["surveyed"] = min(each.received_at for each in asked if each.received_at > at["found"])
-    at["sent"] = min(each.received_at for each in _with("eth_sendRawTransaction", asked))
+    (sending,) = _with("eth_sendRawTransaction", asked)
+    at["sent"], at["taken"] = sending.received_at, sending.answered_at
     at["estimated"] = max(each.answered_at for each in _with("eth_estimateGas", asked))
     receipts = _with("eth_getTransactionReceipt", asked)
     at["included"] = max(r.answered_at for r in receipts if r.answered_at < at["revealed"])
