@@ -1,8 +1,12 @@
 """What is offered per gas: enough to be mined, never above the ceiling."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pytest_django import Settings
 
 from glisk.clients.chain import FeeHistory, RpcError
 from reveals.keeper import (
@@ -13,6 +17,7 @@ from reveals.keeper import (
     choose_fees,
     is_above_cap,
 )
+from reveals.pipeline.send import UNDERPRICED, Send
 
 GWEI = 10**9
 wei = st.integers(min_value=0, max_value=10_000 * GWEI)
@@ -103,3 +108,25 @@ def test_a_call_above_the_cap_is_known_by_the_nodes_words() -> None:
         "intrinsic gas too high",  # anvil
     ):
         assert is_above_cap(RpcError(-32000, text, "eth_estimateGas"))
+
+
+@pytest.mark.parametrize(
+    ("wanted_by", "was_taken", "tip"),
+    [
+        (UNDERPRICED, False, 2 * GWEI),
+        (UNDERPRICED, True, GWEI * 9 // 8),  # another node has it: that one asks for an eighth
+        ("", False, GWEI * 9 // 8),
+        ("operator ada", False, GWEI * 9 // 8),
+        ("zoe", False, GWEI * 9 // 8),
+    ],
+)
+def test_the_tip_is_doubled_only_for_what_no_pool_takes(
+    settings: Settings, wanted_by: str, was_taken: bool, tip: int
+) -> None:
+    settings.REVEAL_MAX_GAS_PRICE_GWEI = 100
+    old = SimpleNamespace(max_fee_per_gas_wei=10 * GWEI, max_priority_fee_per_gas_wei=GWEI)
+    batch = SimpleNamespace(keeper="0x1", replace_by=wanted_by, was_taken=was_taken)
+    step: Any = SimpleNamespace(keeper=SimpleNamespace(address="0x1"))
+    work: Any = SimpleNamespace(batch=batch, row=old)
+    fees = Send._fees(step, work, FeeHistory(0, ()), leaves_out=False)
+    assert fees == Fees(10 * GWEI * 9 // 8, tip)

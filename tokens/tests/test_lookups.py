@@ -4,7 +4,8 @@ import html
 import io
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -26,10 +27,10 @@ from glisk.models import SystemState, WorkerHeartbeat
 from glisk.timing import timing
 from tokens.models import ImageGenerationJob, PromptSample, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline import find, jobs, samples
+from tokens.pipeline import find, jobs, poll, samples
 from tokens.pipeline.image_vendors import spent_today
 from tokens.pipeline.jobs import external_ids_near
-from tokens.pipeline.poll import get_many
+from tokens.pipeline.poll import Poll, get_many
 from tokens.pipeline.samples import request_sample
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import (
@@ -86,6 +87,46 @@ def test_a_vendor_that_is_away_is_not_asked_about_each_prediction() -> None:
     assert asked[-1] == "c"  # the third that cannot be read is the last
     with pytest.raises(TransientError):
         get_many(client, ["a", "b"])
+
+
+def test_a_prediction_that_is_one_call_is_not_taken_for_another() -> None:
+    """The listing leaves its input out; read by its id it has one, and that of one call."""
+    now = timezone.now()
+    calls: Any = [
+        SimpleNamespace(pk=pk, created_at=now, input={"prompt": prompt})
+        for pk, prompt in ((1, "a fox"), (2, "a hare"))
+    ]
+    listed = Prediction(id="x", status="succeeded", created_at=now)
+    client: Any = SimpleNamespace(
+        clock=None,
+        prediction_pages=lambda **_bounds: iter([[listed]]),
+        get_prediction=lambda _id: replace(listed, input={"prompt": "a fox", "steps": 4}),
+    )
+    found = find.Look(client, calls, set(), clock.database_clock()).find()
+    assert found[1].prediction is not None
+    assert (found[1].prediction.id, found[2]) == ("x", find.Finding())
+
+
+def test_a_poll_reads_the_newest_five_pages_and_then_one_by_one() -> None:
+    pages, read = [], []
+
+    def listing(**_bounds: datetime) -> Iterator[list[Prediction]]:
+        while True:
+            pages.append(len(pages))
+            yield [Prediction(id=f"of page {len(pages)}", status="processing")]
+
+    def one(external_id: str) -> Prediction:
+        read.append(external_id)
+        return Prediction(id=external_id, status="succeeded")
+
+    client = SimpleNamespace(prediction_pages=listing, get_prediction=one)
+    step: Any = SimpleNamespace(replicate=SimpleNamespace(client=client))
+    jobs: Any = [
+        SimpleNamespace(external_id=f"of page {number}", created_at=timezone.now())
+        for number in (1, 5, 6)
+    ]
+    Poll.call(step, poll.Look(jobs, listed=True))
+    assert (len(pages), read) == (5, ["of page 6"])
 
 
 def test_a_call_is_looked_for_when_its_time_is_over() -> None:
