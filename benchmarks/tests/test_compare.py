@@ -73,7 +73,7 @@ def test_new_and_missing_figures_are_said() -> None:
 
 
 def test_a_figure_is_divided_by_what_its_kind_says() -> None:
-    part = {kind: [f"{kind}_s"] for kind in compare.KINDS}
+    part: dict[str, Any] = {kind: [f"{kind}_s"] for kind in compare.KINDS}
     part |= {"share": [["share_s", "rest_s"], ["alone_s", "gone_s"]]}
     figures: dict[str, Any] = {f"{kind}_s": 60.0 for kind in compare.KINDS}
     figures |= {"floor_s": (60.0, 30.0), "rest_s": 20.0, "alone_s": 3.0}

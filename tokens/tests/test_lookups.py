@@ -108,7 +108,8 @@ def test_a_prediction_that_is_one_call_is_not_taken_for_another() -> None:
 
 
 def test_a_poll_reads_the_newest_five_pages_and_then_one_by_one() -> None:
-    pages, read = [], []
+    pages: list[int] = []
+    read: list[str] = []
 
     def listing(**_bounds: datetime) -> Iterator[list[Prediction]]:
         while True:
