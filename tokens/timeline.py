@@ -2,8 +2,8 @@
 
 The timeline grows for ever, and a monitor asks several times a minute. So what it holds is added
 up once, each row exactly once, and read from there: as cheap with a million tokens as with ten.
-Totals only grow. They are as of some seconds ago, at most a minute while a worker lives and no
-transaction lasts longer.
+Totals only grow. They are at most two minutes old while a worker lives and no transaction lasts
+longer.
 """
 
 from __future__ import annotations
