@@ -185,7 +185,7 @@ mutants: parts ## See whether the tests notice small changes of the core; ARGS="
 	@$(PY) -m benchmarks.mutants $(ARGS)
 
 .PHONY: bench-compare bench-baseline
-bench-compare: parts .env ## Measure all at small sizes, and say what is worse than the baseline; ARGS="--full"
+bench-compare: parts .env ## Measure at small sizes, and say what is worse than the baseline; ARGS="--full"
 	@$(PY) -m benchmarks.compare $(ARGS)
 
 bench-baseline: parts .env ## Write benchmarks/baseline.json anew; ARGS="lone_mint --runs 5" that of one

@@ -1,4 +1,4 @@
-"""Has anything become worse? All benchmarks at small sizes against benchmarks/baseline.json.
+"""Has anything become worse? Benchmarks at small sizes against benchmarks/baseline.json.
 
     python -m benchmarks.compare [NAME …]             print a table; status 1: something is worse
     python -m benchmarks.compare --baseline [NAME …]  write the baseline anew
