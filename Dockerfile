@@ -48,7 +48,7 @@ RUN key=$(python -c "import secrets; print(secrets.token_hex(32))") \
 RUN mkdir -p var/metrics && chown -R glisk var
 USER glisk
 EXPOSE 8000
-# Without Django, whose start takes a second of CPU, and without the proxy of the environment.
+# Without Django, whose start takes long, and without the proxy of the environment.
 HEALTHCHECK --interval=30s --timeout=5s --start-period=20s --start-interval=2s --retries=3 \
     CMD ["python", "-c", "import http.client, os, sys; \
         web = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=4); \

@@ -281,7 +281,7 @@ class ChainClient:
         return read_fee_history(ok(history), l1_fee_per_byte_wei=per_byte)
 
     def send_raw_transaction(self, raw: bytes) -> None:
-        """Hand signed bytes to the node; raise what it says (see reveals.broadcasting)."""
+        """Hand signed bytes to the node; raise what it says (see reveals.pipeline.send)."""
         self._single(("eth_sendRawTransaction", ["0x" + raw.hex()]))
 
     # -- transactions -------------------------------------------------------------------
