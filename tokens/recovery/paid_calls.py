@@ -57,7 +57,7 @@ class PaidCallsReport:
     entered: list[str] = field(default_factory=list)  # into the ledger
     resumed: dict[int, str] = field(default_factory=dict)
     held: dict[int, str] = field(default_factory=dict)
-    unreadable: int = 0  # their inputs are deleted, or could not be read
+    unreadable: int = 0  # their inputs are deleted
     strangers: int = 0  # no seed of ours: samples, or somebody else on the account
     cost_usd: Decimal = Decimal(0)
 
@@ -86,7 +86,7 @@ def adopt_paid_calls(
     """Find the predictions since a moment that are in no row, and enter them.
 
     May be run again: what is entered is known. A dry run only reports. Raises the errors of the
-    client.
+    client, and TransientError while a prediction cannot be read: then nothing is entered.
     """
     report = PaidCallsReport()
     unknown = _unknown(client, since, report)
@@ -129,7 +129,12 @@ def _unknown(client: ReplicateClient, since: datetime, report: PaidCallsReport) 
         for external_id in known:
             near.pop(str(external_id), None)
     hidden = [p.id for p in near.values() if not p.input and not p.data_removed]
-    near |= {prediction.id: prediction for prediction in get_many(client, hidden)}
+    read = get_many(client, hidden)
+    if unread := len(hidden) - len(read):
+        # One may be what a token would be paid for again; nor may a later number come before it.
+        text = f"replicate: {unread} of {len(hidden)} predictions cannot be read now."
+        raise TransientError(text, vendor="replicate", code="unread")
+    near |= {prediction.id: prediction for prediction in read}
     readable = [prediction for prediction in near.values() if prediction.input]
     report.unreadable = len(near) - len(readable)
     return readable

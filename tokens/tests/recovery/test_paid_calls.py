@@ -8,8 +8,9 @@ from datetime import timedelta
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.replicate import ReplicateClient
+from glisk.clients.replicate import Prediction, ReplicateClient
 from glisk.clock import database_now
+from glisk.errors import TransientError
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobStatus
 from tokens.pipeline import jobs
@@ -168,6 +169,29 @@ def test_what_has_lost_its_input_and_what_is_not_ours_is_counted(
     report = adopt()
     assert (report.entered, report.unreadable) == ([], 2)
     assert not ImageGenerationJob.objects.exists()
+
+
+def test_nothing_is_entered_while_a_prediction_cannot_be_read(
+    worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the one that would be paid for again, so it counts for no deleted input."""
+    tokens = [TokenFactory.create() for _ in range(2)]
+    pay(worker, vendors, tokens)
+    restore(tokens)
+    vendors.replicate.set_faults(list_omits="input,output,logs")
+    read, refused = ReplicateClient.get_prediction, vendors.predictions[0].id
+
+    def refuse_one(client: ReplicateClient, external_id: str) -> Prediction:
+        if external_id == refused:
+            raise TransientError("too many", vendor="replicate", status=429)
+        return read(client, external_id)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReplicateClient, "get_prediction", refuse_one)
+        with pytest.raises(TransientError, match="1 of 2 predictions cannot be read now"):
+            adopt()
+    assert not ImageGenerationJob.objects.exists()
+    assert set(adopt().resumed) == {token.pk for token in tokens}
 
 
 def test_no_number_of_a_job_is_given_out_twice() -> None:
