@@ -9,6 +9,7 @@ import io
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,12 +21,16 @@ from django.core.management import CommandError, call_command
 from django.db.models import F
 from pytest_django import Settings
 
+from authors.models import Author
 from authors.tests.factories import AuthorFactory
 from glisk.clients.replicate import ReplicateClient
-from glisk.console.canary import checks
+from glisk.clients.signers.local import KeySigner
+from glisk.console.canary import checks, first_mint
 from glisk.console.canary.checks import Answer, Canary, sample_to_use
 from glisk.console.management.commands import canary as command
+from glisk.errors import TransientError
 from glisk.tests.database import database_url
+from reveals.keeper import Keeper
 from reveals.tests.stage import transactions
 from sandbox.accounts import KEEPER
 from sandbox.chain import DemoChain
@@ -98,6 +103,17 @@ def test_an_image_that_ages_while_others_are_asked_is_not_paid_for_anew_unasked(
     PromptSample.objects.update(completed_at=F("completed_at") - timedelta(hours=2))
     assert "nothing new was paid" in {a.subject: a.text for a in again.run()}["image"]
     assert world.paid == 1
+
+
+def test_a_sample_whose_call_is_still_to_be_made_is_no_known_image(
+    world: Vendors, settings: Settings
+) -> None:
+    author = Author.objects.get(wallet_address=settings.GLISK_DEFAULT_AUTHOR_WALLET)
+    asked_for = samples.request_sample(author=author, prompt="A fox in the snow", actor="me")
+    assert sample_to_use() is None  # so the command asks
+    assert "paid 0.003" in run()["replicate image"].text
+    asked_for.refresh_from_db()
+    assert (asked_for.is_open, world.paid) == (False, 1)
 
 
 @pytest.mark.parametrize("how", ["reply", "process"])
@@ -211,6 +227,26 @@ def test_the_command_asks_before_it_pays_and_sends_nothing_on_mainnet(
     assert "WRONG  pinata     pin image" in page
     assert "Create a key" in page
     assert settings.REPLICATE_API_TOKEN not in page
+
+
+def test_a_node_that_is_away_for_a_moment_ends_no_wait(
+    world: Vendors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(first_mint, "_LOOK_SECONDS", 0.0)
+    journey = first_mint.Journey(Keeper(KeySigner(KEEPER.private_key)), ends=time.monotonic() + 60)
+    answers: list[Any] = ["the receipt", None, TransientError("away", vendor="chain")]
+
+    def look() -> Any:
+        answer = answers.pop()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    assert journey.wait(look, "0x12 is not mined") == "the receipt"
+    late = first_mint.Journey(journey.payer, ends=0.0)
+    answers.append(TransientError("away", vendor="chain"))
+    with pytest.raises(first_mint.MintFailed, match="0x12 is not mined"):
+        late.wait(look, "0x12 is not mined")
 
 
 @pytest.mark.live

@@ -85,7 +85,9 @@ def sample_to_use() -> PromptSample | None:
     author = _default_author()
     if author is None:
         return None
-    known = author.samples.filter(status__in=OPEN_SAMPLE_STATUSES).first()
+    # The call of one that is just created is still to be made, and paid for.
+    called = author.samples.exclude(status=SampleStatus.CREATED)
+    known = called.filter(status__in=OPEN_SAMPLE_STATUSES).first()
     if known is not None:
         return known
     fresh = author.samples.filter(

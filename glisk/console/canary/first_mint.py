@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -18,7 +19,7 @@ from glisk.clients.signers.local import KeySigner
 from glisk.config.keys import judge_key
 from glisk.console.canary.checks import Answer
 from glisk.engine.heartbeat import stages_alive
-from glisk.errors import ProviderError
+from glisk.errors import ProviderError, TransientError
 from glisk.logging.redaction import register_secret
 from reveals.keeper import (
     GasPriceTooHighError,
@@ -68,7 +69,7 @@ def payer_from(path: Path | None) -> Keeper:
 
 def mint_and_follow(payer: Keeper, *, timeout_seconds: float) -> Iterator[Answer]:
     """Yield what each step of the token's way said; ends with the first that fails."""
-    journey = _Journey(payer, ends=time.monotonic() + timeout_seconds)
+    journey = Journey(payer, ends=time.monotonic() + timeout_seconds)
     steps: list[tuple[str, str, Callable[[], str]]] = [
         ("workers", "alive", journey.look_for_workers),
         ("chain", "mint", journey.mint),
@@ -86,7 +87,9 @@ def mint_and_follow(payer: Keeper, *, timeout_seconds: float) -> Iterator[Answer
             return
 
 
-class _Journey:
+class Journey:
+    """One token's way; `ends` is the moment (monotonic) until which it is followed."""
+
     def __init__(self, payer: Keeper, *, ends: float) -> None:
         self.payer, self._ends = payer, ends
         self.chain = ChainClient.from_settings()
@@ -121,8 +124,9 @@ class _Journey:
             **asdict(fees),
         )
         tx_hash = signed.tx_hash
-        self.chain.send_raw_transaction(signed.raw)
-        receipt = self._wait(
+        with suppress(TransientError):  # it may have arrived all the same: the receipt tells
+            self.chain.send_raw_transaction(signed.raw)
+        receipt = self.wait(
             lambda: rpc.call("eth_getTransactionReceipt", tx_hash), f"{tx_hash} is not mined"
         )
         if read_number(receipt.get("status")) != 1:
@@ -138,7 +142,7 @@ class _Journey:
         ended = Token.objects.filter(
             pk=self.token_id, status__in=(TokenStatus.REVEALED, TokenStatus.FAILED)
         )
-        token = self._wait(
+        token = self.wait(
             ended.first,
             f"#{self.token_id} is not revealed: see its page and `manage.py pipeline_status`",
         )
@@ -161,9 +165,15 @@ class _Journey:
         GatewayClient().fetch_verified(str(token.metadata_cid), max_bytes=_MAX_BYTES)
         return f"{told.uri}, and the gateway serves it"
 
-    def _wait(self, look: Callable[[], Any], what: str) -> Any:
-        while not (found := look()):
+    def wait(self, look: Callable[[], Any], what: str) -> Any:
+        """Return what a look brings as soon as it brings something; a node may be away meanwhile.
+
+        Raises MintFailed when the time is up.
+        """
+        while True:
+            with suppress(TransientError):
+                if found := look():
+                    return found
             if time.monotonic() >= self._ends:
                 raise MintFailed(f"In the time given {what}.")
             time.sleep(_LOOK_SECONDS)
-        return found
