@@ -133,6 +133,8 @@ def _freeze(kind: str, *, whole: bool = False) -> Callable[[Zoo], Undo]:
 
     def stop(zoo: Zoo) -> Undo:
         tree = zoo.tree(kind)
+        if not tree:
+            raise RuntimeError("it does not run")
         chosen = tree if whole else [_one_of(tree[1:], zoo)]
 
         def send(number: signal.Signals) -> None:
