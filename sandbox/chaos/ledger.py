@@ -63,11 +63,6 @@ def paid_again(facts: Facts) -> Counter[str]:
     return reasons
 
 
-def failures(facts: Facts) -> Counter[str]:
-    """Count the failed tokens by the class of their error."""
-    return Counter(row["error_class"] for row in facts.tokens.values() if row["status"] == "failed")
-
-
 def find_faults(facts: Facts) -> list[str]:
     """Return everything that is not as it must be; nothing if all is well."""
     return [*_bill(facts), *_twice(facts), *_ends(facts), *_chain(facts), *_provenance(facts)]
