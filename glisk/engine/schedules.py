@@ -206,7 +206,7 @@ def in_portions(
 ) -> int:
     """Call `purge(at_once)`, which returns how many rows it took, until there are no more."""
     began, total, found = time.monotonic(), 0, at_once
-    while found == at_once and time.monotonic() - began < budget_seconds:
+    while found >= at_once and time.monotonic() - began < budget_seconds:  # cascades count, too
         found = purge(at_once)
         total += found
     return total

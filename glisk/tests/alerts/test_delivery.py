@@ -14,6 +14,7 @@ from glisk.console.alerts import delivery as sending
 from glisk.console.alerts.delivery import deliver
 from glisk.console.alerts.evaluation import note_troubles
 from glisk.console.alerts.tasks import purge_alerts, watch_troubles
+from glisk.engine import schedules
 from glisk.engine.heartbeat import end_alarm, raise_alarm
 from glisk.models import Alert, AlertDelivery
 from glisk.tests.alerts.conftest import Told, address_of
@@ -244,6 +245,20 @@ def test_what_ended_long_ago_is_deleted(told: Told) -> None:
     purge_alerts()
     assert Alert.objects.get().name == "compass"
     assert AlertDelivery.objects.get().alert.name == "compass"
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("all_is_well")
+def test_many_go_with_their_messages_in_portions(
+    told: Told, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(schedules.delete_in_portions, "__kwdefaults__", {"at_once": 2})
+    for name in ("clock", "compass", "sextant"):
+        wrong(name)
+    watch_troubles()
+    Alert.objects.update(ended_at=timezone.now() - timedelta(days=91))
+    assert purge_alerts() == 6  # three, with a message each
+    assert not Alert.objects.exists()
 
 
 @pytest.mark.django_db
