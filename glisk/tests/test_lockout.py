@@ -17,6 +17,7 @@ from glisk.console.roles import give_role, make_roles
 from glisk.models import RequestCount
 from glisk.security.lockout import purge_login_attempts
 from glisk.tests.second_factors import ASK, PASSWORD, code_of, log_in, with_app
+from glisk.tests.waiting import at_once
 
 pytestmark = [pytest.mark.django_db, pytest.mark.pages]
 PROXY = "10.0.0.9"
@@ -49,6 +50,14 @@ def test_the_page_says_until_when_and_the_right_password_does_not_help(client: C
     assert f"until <strong>{ends_at:%H:%M}" in page.content.decode()
     assert "manage.py unlock_login maria" in page.content.decode()
     assert client.get("/admin/").status_code == 302
+
+
+@pytest.mark.django_db(transaction=True)
+def test_guesses_at_the_same_time_are_all_counted() -> None:
+    answers = at_once(6, lambda _: guess(1))
+    assert set(answers) <= {200, 429}
+    assert sum(attempt.failures_since_start for attempt in AccessAttempt.objects.all()) == 6
+    assert log_in(Client(), "maria", PASSWORD) == 429
 
 
 def test_a_lockout_ends_when_it_said_it_would_however_often_one_tries(client: Client) -> None:
