@@ -1,13 +1,19 @@
 """When a batch goes, and with how many."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pytest_django import Settings
 
+from glisk.clients.chain import FeeHistory, RpcError
 from glisk.timing import timing
+from reveals import gate
 from reveals.gate import Candidate
-from reveals.pipeline.compose import seconds_to_wait
+from reveals.pipeline import compose
+from reveals.pipeline.compose import prepare_batch, seconds_to_wait
 
 NOW = datetime(2026, 2, 1, 12, 0, 0, tzinfo=UTC)
 
@@ -33,3 +39,30 @@ def test_departure(
     since = None if filling is None else NOW - timedelta(seconds=filling)
     wait = seconds_to_wait(company, at=NOW, filling_since=since)
     assert wait == pytest.approx(expected)
+
+
+def test_what_no_transaction_can_hold_is_halved_until_one_can(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The node says so instead of an estimate; another refusal is not for want of room."""
+    monkeypatch.setattr(gate, "read_facts", lambda chain, **_asked: None)
+    monkeypatch.setattr(gate, "check_tokens", lambda candidates, facts: [])
+    monkeypatch.setattr(compose, "encode_reveal", lambda ids, uris: ids)
+    room, text = 2, "exceeds maximum per-transaction gas limit"
+
+    def estimate(*, keeper: str, data: Sequence[int], percentile: int) -> tuple[FeeHistory, int]:
+        if len(data) > room:
+            raise RpcError(-32000, text, "eth_estimateGas")
+        return FeeHistory(0, ()), 100_000
+
+    chain: Any = SimpleNamespace(fees_and_gas=estimate)
+    waiting = [Candidate(number, "0x", "", "", NOW) for number in range(9)]
+    prepared = prepare_batch(chain, keeper="0x4b", candidates=waiting)
+    assert [each.token_id for each in prepared.candidates] == [0, 1]
+    assert prepared.refused == []
+    room = 0
+    with pytest.raises(RpcError, match=text):  # not even a single one fits
+        prepare_batch(chain, keeper="0x4b", candidates=waiting)
+    room, text = 2, "not today"
+    with pytest.raises(RpcError, match=text):
+        prepare_batch(chain, keeper="0x4b", candidates=waiting)

@@ -1,13 +1,16 @@
 """What nodes say of a transaction, in their own words."""
 
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from django.utils import timezone
 
-from glisk.clients.chain import ChainClient, RpcClient, RpcError
-from glisk.errors import TransientError
+from glisk.clients.chain import ChainClient, RevertError, RpcClient, RpcError
+from glisk.errors import InvalidRequestError, ProviderError, TransientError
 from glisk.tests.clients.scripted_server import ScriptedServer, Step, answer, hang_up
-from reveals.pipeline.send import Verdict, broadcast, classify
+from reveals.pipeline.send import Send, Sending, Verdict, broadcast, classify
 
 WORDINGS = {
     Verdict.ACCEPTED: (
@@ -117,3 +120,29 @@ def test_no_answer_says_nothing(node: ScriptedServer) -> None:
     node.script(answer(503, "nonce too low"))
     with pytest.raises(TransientError):
         broadcast(_chain(node), b"\x02")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RpcError(-32000, "not today", "eth_sendRawTransaction"),
+        RevertError("chain: not today", data=""),
+        InvalidRequestError("chain: not today", vendor="chain"),
+        TransientError("chain: not today", vendor="chain"),
+    ],
+    ids=lambda error: error.error_class,
+)
+def test_only_a_refusal_of_the_transaction_itself_is_held_against_it(error: ProviderError) -> None:
+    def refuse(raw: bytes) -> None:
+        raise error
+
+    step: Any = SimpleNamespace(chain=SimpleNamespace(send_raw_transaction=refuse))
+    batch: Any = SimpleNamespace(newest=SimpleNamespace(token_ids=[7]))
+    work = Sending(batch, raw=b"\x02", claimed_at=timezone.now())
+    if isinstance(error, TransientError):
+        with pytest.raises(TransientError):
+            Send.call(step, work)
+        return
+    sent = Send.call(step, work)
+    assert "not today" in sent.refusal
+    assert (sent.verdict, sent.token_ids) == (None, [7])

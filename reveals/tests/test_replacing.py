@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import pytest
 import structlog
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcError
+from glisk.clients.signers import SignedTransaction
+from reveals.models import RevealBatch
+from reveals.outbox import Unsigned, store_signed
+from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
     in_the_pool,
@@ -16,6 +22,7 @@ from reveals.tests.stage import (
 )
 from sandbox.faulty_rpc import FaultyRpc
 from tokens.models import Token
+from tokens.tests.factories import hash32
 from tokens.tests.stage import Start
 
 pytestmark = pytest.mark.django_db
@@ -158,3 +165,17 @@ def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
     monkeypatch.setattr(ChainClient, "send_raw_transaction", send)
     second.until(lambda: scene.revealed_once(tokens))
     assert len(transactions()) == 1
+
+
+def test_the_log_tells_a_replacement_from_the_first_signature() -> None:
+    first, second = hash32(1), hash32(2)
+    batch: RevealBatch = RevealBatchFactory.create(with_transaction=False)
+    with structlog.testing.capture_logs() as logs:
+        for tx_hash in (first, second):
+            batch.to_sign = asdict(Unsigned([], [], 100_000, 2_000, 1_000))
+            batch.save()
+            assert store_signed(batch, SignedTransaction(tx_hash, b"\x02"))
+    assert [(entry["event"], entry["log_level"], entry["replaces"]) for entry in logs] == [
+        ("reveal_signed", "info", None),
+        ("reveal_replaced", "warning", first),
+    ]

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pytest_django import Settings
 
 from glisk.clients.chain import encode_reveal
+from glisk.clients.chain.codec import Block, Receipt
+from glisk.errors import TransientError
 from glisk.timing import timing
 from reveals.models import RevealBatch, RevealTransaction
+from reveals.pipeline import receipts
+from reveals.pipeline.receipts import look_for_receipts
+from reveals.tests.factories import RevealBatchFactory
 from reveals.tests.stage import (
     Scene,
     signed_and_dead,
@@ -18,6 +26,7 @@ from reveals.tests.stage import (
 from sandbox.accounts import ACCOUNTS, KEEPER
 from tokens.models import Token
 from tokens.states import TokenStatus
+from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, is_failed
 
 pytestmark = pytest.mark.django_db
@@ -90,3 +99,41 @@ def test_a_token_that_reverts_only_when_mined_gets_to_be_alone_and_fails(
     reverted = [row for row in transactions() if row.status == "reverted"]
     assert [len(row.token_ids) for row in reverted] == [5, 5, 2, 1]
     assert not scene.chain.is_revealed(bad.token_id)
+
+
+def test_a_revert_counts_though_nobody_can_say_why(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An archive node is needed to repeat it; what is known from the receipt needs none."""
+    settings.REVEAL_CONFIRMATIONS = 1
+    monkeypatch.setattr(receipts, "encode_reveal", lambda ids, uris: "0x")
+
+    def explain(**_asked: Any) -> None:
+        raise TransientError("chain: missing trie node", vendor="chain")
+
+    read = SimpleNamespace(
+        chain_id=settings.CHAIN_ID,
+        head=Block(10, "0xb10", 0),
+        transaction_count=1,
+        receipts={"0xe1": Receipt("0xe1", False, 10, "0xb10", 50_000, 1, None)},
+    )
+    chain: Any = SimpleNamespace(mined_transactions=lambda **_asked: read, explain_revert=explain)
+    row = RevealTransaction(tx_hash="0xe1", keeper="0x4b", token_ids=[7], gas_limit=90_000)
+    reason, culprit = look_for_receipts(chain, [row], explains=True).reverts["0xe1"]
+    assert "missing trie node" in reason
+    assert culprit is None
+
+
+def test_whom_the_contract_names_waits_from_the_second_time_and_the_others_never() -> None:
+    named, other = TokenFactory.create_batch(2, status=TokenStatus.READY)
+
+    def reverts(culprit: int | None) -> list[bool]:
+        """Have one more transaction of both revert; tell who waits."""
+        batch = RevealBatchFactory.create(tokens=[named, other], status="reverted")
+        found = receipts._refusals_after_revert(batch.transactions.get(), "reverted", culprit)
+        waits = {refusal.token_id: refusal.wait_seconds > 0 for refusal in found}
+        return [waits[named.pk], waits[other.pk]]
+
+    assert reverts(named.pk) == [False, False]
+    assert reverts(named.pk) == [True, False]
+    assert reverts(None) == [True, True]  # if nobody is named, all wait

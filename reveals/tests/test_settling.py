@@ -189,3 +189,16 @@ def test_what_is_watched_is_looked_at_when_it_is_due_and_not_before() -> None:
     assert step.places() == 0
     RevealBatch.objects.update(settled_at=timezone.now())
     assert (step.due_in(), step.places()) == (None, 0)
+
+
+@pytest.mark.parametrize(("confirmations", "limit"), [(64, 1_800), (1_000, 4_000)])
+def test_without_a_block_of_ours_twice_the_time_of_the_blocks_settles(
+    settings: Settings, confirmations: int, limit: int
+) -> None:
+    """Base makes one every two seconds; half an hour is the least."""
+    settings.REVEAL_SAFE_CONFIRMATIONS = confirmations
+    included = Included(Block(17, "0xhead", 0), {}, {"0x4b": 6})
+    for age, fate in ((limit - 60, Fate.KEPT), (limit + 1, Fate.SETTLED)):
+        closed_at = timezone.now() - timedelta(seconds=age)
+        batch: Any = SimpleNamespace(signed=[], keeper="0x4b", nonce=5, closed_at=closed_at)
+        assert judge(batch, Sight(included, {}), keeper="0x4b") is fate
