@@ -484,3 +484,29 @@ def test_one_prediction_finds_out_that_the_listing_may_be_read_again(
     TokenFactory.create(prompt="never-ending")
     row = SystemState.objects.filter(pk="breaker:replicate_listing")
     worker().until(lambda: row.get().state_value["state"] == "closed")
+
+
+def test_a_look_at_what_is_still_in_time_has_its_place_beside_what_is_overdue(
+    settings: Settings,
+) -> None:
+    """The time of a prediction runs from the answer to its call, if that is known."""
+    settings.GENERATION_TIMEOUT_SECONDS = 60
+    now = timezone.now()
+    longer = now - timedelta(seconds=61)
+    for number, submitted_at in enumerate((None, longer, longer, now)):
+        ImageGenerationJob.objects.create(
+            token=TokenFactory.create(status="generating"),
+            input={},
+            attempt_number=1,
+            service=JobService.REPLICATE,
+            status=JobStatus.SUBMITTED,
+            external_id=f"x{number}",
+            submitted_at=submitted_at,
+        )
+    ImageGenerationJob.objects.update(created_at=now - timedelta(hours=1))
+    free = SimpleNamespace(places=lambda wanted: wanted, is_open=False)
+    step: Any = SimpleNamespace(replicate=SimpleNamespace(reads=free, listing=free))
+    *overdue, rest = Poll.claim(step, 3)
+    assert [(look.overdue, len(look.jobs)) for look in overdue] == [(True, 1)] * 2
+    assert (rest.overdue, [job.external_id for job in rest.jobs]) == (False, ["x3"])
+    assert step.has_put_off  # the third has its turn later

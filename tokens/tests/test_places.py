@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 import pytest
+from django.contrib.postgres.functions import TransactionNow
 from django.db import transaction
 from django.utils import timezone
 from pytest_django import Settings
@@ -18,7 +19,7 @@ from sandbox.paint import Painter
 from tokens.api.mints import measure_pace
 from tokens.models import ImageGenerationJob, Token
 from tokens.models.job import JobService, JobStatus
-from tokens.pipeline.image_vendors import free_places
+from tokens.pipeline.image_vendors import free_places, paid_call_seconds
 from tokens.states import TokenStatus
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import Start, Vendors, Worker, is_ready
@@ -95,17 +96,19 @@ def test_what_is_long_over_takes_no_place(settings: Settings) -> None:
         _begin(TokenFactory.create(status=token_status, generation_error=error))
     assert free_places(JobService.REPLICATE, most=None) == 2
     assert free_places(JobService.SELFHOSTED, most=1) == 1
+    # A call that begins and is connected as late as it may.
+    to_connect = paid_call_seconds() + settings.HTTP_CONNECT_TIMEOUT_SECONDS
     for status, seconds in {
-        JobStatus.CREATED: settings.HTTP_READ_TIMEOUT_SECONDS + 11,  # the reply is lost
-        JobStatus.SUBMITTED: settings.GENERATION_TIMEOUT_SECONDS + 1,
+        JobStatus.CREATED: to_connect + settings.HTTP_READ_TIMEOUT_SECONDS,  # the reply is lost
+        JobStatus.SUBMITTED: settings.GENERATION_TIMEOUT_SECONDS,
     }.items():
         for job in ImageGenerationJob.objects.all():
             job.status, job.external_id = status, f"x{job.pk}"
             job.save()
-        since = timezone.now() - timedelta(seconds=seconds - 5)
-        ImageGenerationJob.objects.update(created_at=since)
+        since = TransactionNow() - timedelta(seconds=seconds)
+        ImageGenerationJob.objects.update(created_at=since + timedelta(seconds=0.1))
         assert free_places(JobService.REPLICATE, most=None) == 2
-        ImageGenerationJob.objects.update(created_at=since - timedelta(seconds=5))
+        ImageGenerationJob.objects.update(created_at=since - timedelta(seconds=0.1))
         assert free_places(JobService.REPLICATE, most=None) == 5
 
 

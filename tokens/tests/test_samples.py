@@ -15,16 +15,18 @@ from authors.models import Author
 from authors.tests.factories import AuthorFactory
 from glisk.breaker import Breaker
 from glisk.console.roles import OPERATOR, VIEWER, give_role, make_roles
+from glisk.engine.step import Failed
 from glisk.errors import AccountError
+from glisk.pauses import Pauses
 from glisk.tests.waiting import at_once
 from glisk.timing import timing
 from sandbox.http import Kind
 from tokens.models import PromptSample
 from tokens.models.job import SampleStatus
 from tokens.pipeline import samples
-from tokens.pipeline.image_vendors import spent_today
+from tokens.pipeline.image_vendors import OpenJobs, Services, spent_today
 from tokens.pipeline.samples import SampleRefused, request_sample
-from tokens.tests.stage import CREATE, Start, Vendors, Worker
+from tokens.tests.stage import CREATE, Start, Vendors, Worker, is_open
 from tokens.totals import close_days, spend_totals
 
 PROMPT = "A fox in the snow"
@@ -178,6 +180,16 @@ def test_a_refusal_is_said_and_costs_nothing(
     sample = render(worker, ask(author))
     assert (sample.status, sample.cost_usd) == (SampleStatus.FAILED, None)
     assert "Nothing was paid" in sample.error
+
+
+def test_a_refused_account_has_all_images_wait(author: Author) -> None:
+    sample = ask(author)
+    step = samples.Sample("a drain", OpenJobs(), Services(Pauses()))
+    (work,) = step.claim(1)
+    step.settle([], [Failed(work, AccountError("no credit", vendor="replicate"))])
+    assert is_open("replicate")
+    sample.refresh_from_db()
+    assert (sample.status, sample.cost_usd) == (SampleStatus.FAILED, None)
 
 
 def test_a_refused_prompt_fails_with_its_cost(

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from django.db import OperationalError
 from django.utils import timezone
 from pytest_django import Settings
 
+from glisk.errors import UnknownOutcomeError
 from glisk.models import SystemState
 from glisk.timing import timing
 from sandbox.cog.emulator import CogEmulator
@@ -19,6 +21,7 @@ from tokens.models import ImageGenerationJob, Token, TokenTransition
 from tokens.models.job import JobService, JobStatus
 from tokens.pipeline import jobs
 from tokens.pipeline.image_vendors import spent_today
+from tokens.pipeline.order import Order
 from tokens.tests.factories import TokenFactory
 from tokens.tests.stage import CREATE, Start, Vendors, is_failed, is_ready, job_of
 
@@ -283,3 +286,21 @@ def test_an_old_job_there_is_given_up_for_replicate(
     ImageGenerationJob.objects.update(created_at=timezone.now() - timedelta(hours=1))
     worker().until(is_ready(token))
     assert services() == ["selfhosted", "replicate"]
+
+
+@pytest.mark.parametrize(("code", "shows"), [("running", "well"), ("timeout", "away")])
+def test_a_server_that_says_that_it_is_still_at_it_is_well(code: str, shows: str) -> None:
+    shown: list[str] = []
+    open_still: Any = SimpleNamespace()
+    breaker = SimpleNamespace(
+        succeeded=lambda: shown.append("well"), failed=lambda _error: shown.append("away")
+    )
+    work: Any = SimpleNamespace(
+        service=SimpleNamespace(breaker=breaker, repeats_calls=True),
+        claim=SimpleNamespace(token_id=1),
+        is_unfinished=lambda _error: open_still,
+    )
+    step: Any = SimpleNamespace()
+    error = UnknownOutcomeError("selfhosted: no image yet", vendor="selfhosted", code=code)
+    assert Order._judge(step, work, error) is open_still
+    assert shown == [shows]
