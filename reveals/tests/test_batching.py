@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from pytest_django import Settings
 
-from glisk.clients.chain import FeeHistory, RpcError
+from glisk.clients.chain import FeeHistory, RevertError, RpcError
+from glisk.errors import TransientError
 from glisk.timing import timing
 from reveals import gate
 from reveals.gate import Candidate
@@ -66,3 +67,19 @@ def test_what_no_transaction_can_hold_is_halved_until_one_can(
     room, text = 2, "not today"
     with pytest.raises(RpcError, match=text):
         prepare_batch(chain, keeper="0x4b", candidates=waiting)
+
+
+def test_a_revert_that_the_next_try_does_not_show_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gate, "read_facts", lambda chain, **_asked: None)
+    monkeypatch.setattr(gate, "check_tokens", lambda candidates, facts: [])
+    monkeypatch.setattr(compose, "_culprits", lambda *_asked: [])
+    monkeypatch.setattr(compose, "encode_reveal", lambda ids, uris: ids)
+
+    def estimate(**_asked: Any) -> Any:
+        raise RevertError("execution reverted", data="0x12345678")
+
+    chain: Any = SimpleNamespace(fees_and_gas=estimate)
+    with pytest.raises(TransientError, match="is asked again"):
+        prepare_batch(chain, keeper="0x4b", candidates=[Candidate(1, "0x", "", "", NOW)])

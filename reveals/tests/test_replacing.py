@@ -61,16 +61,8 @@ def test_a_refusal_that_the_chain_does_not_bear_out_is_outbid_after_the_time_out
     proxy.set_tips(0)
     proxy.refuse_sends(words, code=code, below_tip_wei=1_100)
     drain = worker()
-    with structlog.testing.capture_logs() as logs:
-        drain.until(lambda: scene.revealed_once(tokens))
+    drain.until(lambda: scene.revealed_once(tokens))
     old, new = transactions()[:2]
-    said = {
-        entry["tx_hash"]: (entry["event"], entry["log_level"], entry["replaces"])
-        for entry in logs
-        if entry["event"] in ("reveal_signed", "reveal_replaced")
-    }
-    assert said[old.tx_hash] == ("reveal_signed", "info", None)
-    assert said[new.tx_hash] == ("reveal_replaced", "warning", old.tx_hash)
     assert (old.status, old.broadcast_at, new.replaces_id) == ("replaced", None, old.pk)
     assert (new.nonce, new.token_ids) == (old.nonce, old.token_ids)
     assert scene.nonce() == 1
