@@ -116,7 +116,7 @@ def _follow_one(place: Scene, proxy: RpcProxy, options: argparse.Namespace) -> d
     at["pinned"], at["kept"] = calls("pinata", "POST", "/pinning/")
     at["looked up"], at["found"] = calls("gateway", "GET", "/ipfs/")
     asked = proxy.take()
-    at["surveyed"] = min(each.received_at for each in asked if each.received_at > at["found"])
+    at["surveyed"] = min(each.received_at for each in asked if each.received_at > at["verified"])
     (sending,) = _with("eth_sendRawTransaction", asked)
     at["sent"], at["taken"] = sending.received_at, sending.answered_at
     at["estimated"] = max(each.answered_at for each in _with("eth_estimateGas", asked))
