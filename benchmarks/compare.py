@@ -56,7 +56,7 @@ def ratios(part: Mapping[str, Any], result: Result, speed: Speed) -> Ratios:
         whole = sum(value for value in values.values() if isinstance(value, float))
         for name, figure in values.items():
             value, floor = figure if isinstance(figure, tuple) else (figure, 1.0)
-            unit = {"floor": floor, "share": whole}.get(kind) or by.get(kind, 1.0)
+            unit = {**by, "floor": floor, "share": whole}.get(kind, 1.0)
             found[f"{kind} {name}"] = float(f"{value / unit:.5g}")
     return found
 

@@ -86,8 +86,8 @@ def sample_to_use() -> PromptSample | None:
     if author is None:
         return None
     # The call of one that is just created is still to be made, and paid for.
-    called = author.samples.exclude(status=SampleStatus.CREATED)
-    known = called.filter(status__in=OPEN_SAMPLE_STATUSES).first()
+    opened = author.samples.filter(status__in=OPEN_SAMPLE_STATUSES)
+    known = opened.exclude(status=SampleStatus.CREATED).first()
     if known is not None:
         return known
     fresh = author.samples.filter(
