@@ -14,6 +14,7 @@ import structlog
 
 from glisk.clients.http import UNANSWERED
 from glisk.clients.smart_wallets import ERC6492_SUFFIX, SmartWalletClient
+from glisk.config.addresses import keccak256
 from glisk.errors import GliskError, ProviderError
 
 logger = structlog.get_logger(__name__)
@@ -48,10 +49,8 @@ class InvalidSignature(GliskError):
 
 def eip191_digest(message: str) -> bytes:
     """Return the hash that a wallet signs for a text (EIP-191, version 0x45)."""
-    from eth_utils.crypto import keccak
-
     body = message.encode("utf-8")
-    return keccak(b"\x19Ethereum Signed Message:\n" + str(len(body)).encode("ascii") + body)
+    return keccak256(b"\x19Ethereum Signed Message:\n" + str(len(body)).encode("ascii") + body)
 
 
 def verify_signature(

@@ -16,6 +16,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from glisk.clients.signers import VENDOR, SignedTransaction, wrong_key
+from glisk.config.addresses import keccak256
 from glisk.config.keys import SECP256K1_ORDER
 from glisk.errors import AccountError, ProviderError, TransientError
 from glisk.metrics import timed_vendor_call
@@ -43,7 +44,6 @@ class KmsSigner:
 
     def sign(self, transaction: dict[str, Any]) -> SignedTransaction:
         from eth_account.typed_transactions import TypedTransaction
-        from eth_utils.crypto import keccak
 
         digest = bytes(TypedTransaction.from_dict(transaction).hash())
         answer = self._ask(
@@ -51,7 +51,7 @@ class KmsSigner:
         )
         v, r, s = _recoverable(digest, answer.get("Signature", b""), self.address)
         raw = bytes(TypedTransaction.from_dict({**transaction, "v": v, "r": r, "s": s}).encode())
-        return SignedTransaction(f"0x{keccak(raw).hex()}", raw)
+        return SignedTransaction(f"0x{keccak256(raw).hex()}", raw)
 
     def fetch_address(self) -> str:
         """Ask KMS for the public key; return its address.
