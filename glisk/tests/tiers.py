@@ -1,6 +1,6 @@
 """Which tests run when: the fast ones while one works, the rest before a change is sent out.
 
-pytest                the fast tier, in two processes: `make test`
+pytest                the fast tier, in three processes: `make test`
 pytest -m "not fast"  all other tiers: `make test-all`
 pytest -m node        one of them
 pytest FILE           every test of the file
@@ -47,8 +47,8 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two processes for a tier, which waits more than it works; one for what is named."""
-    return 0 if _names_tests(config) or config.option.collectonly else 2
+    """Three processes for a tier, which waits more than it works; one for what is named."""
+    return 0 if _names_tests(config) or config.option.collectonly else 3
 
 
 def _names_tests(config: pytest.Config) -> bool:
