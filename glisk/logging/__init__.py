@@ -26,6 +26,12 @@ _BEFORE: list[Any] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
     structlog.processors.StackInfoRenderer(),
 ]
+# One list however often it is configured: loggers that were used before keep it.
+_OWN: list[Any] = [
+    structlog.stdlib.filter_by_level,
+    *_BEFORE,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
 _CONTROL_CHARACTERS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160))}
 _CONTROL_CHARACTERS[ord("\n")] = "\\n"
 _FAILED = re.compile(r"Failed '(?P<task>[^']+)' \((?P<name>[^)]*)\) - (?P<result>.*)", re.DOTALL)
@@ -43,11 +49,7 @@ def logging_settings(
     `sentry` are the arguments of its handler, if errors are to be reported there.
     """
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *_BEFORE,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_OWN,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import asdict
-from typing import Any
 
 import pytest
+import structlog
 from pytest_django import Settings
 
 from glisk.clients.chain import ChainClient, RpcError
@@ -160,18 +159,15 @@ def test_a_refusal_at_the_ceiling_does_not_hammer_the_node(
     assert len(transactions()) == 1
 
 
-def test_the_log_tells_a_replacement_from_the_first_signature(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_the_log_tells_a_replacement_from_the_first_signature() -> None:
     first, second = hash32(1), hash32(2)
     batch: RevealBatch = RevealBatchFactory.create(with_transaction=False)
-    with caplog.at_level(logging.INFO, "reveals.outbox"):
+    with structlog.testing.capture_logs() as logs:
         for tx_hash in (first, second):
             batch.to_sign = asdict(Unsigned([], [], 100_000, 2_000, 1_000))
             batch.save()
             assert store_signed(batch, SignedTransaction(tx_hash, b"\x02"))
-    said: list[Any] = [(record.msg, record.levelname) for record in caplog.records]
-    assert [(entry["event"], level, entry["replaces"]) for entry, level in said] == [
-        ("reveal_signed", "INFO", None),
-        ("reveal_replaced", "WARNING", first),
+    assert [(entry["event"], entry["log_level"], entry["replaces"]) for entry in logs] == [
+        ("reveal_signed", "info", None),
+        ("reveal_replaced", "warning", first),
     ]
