@@ -20,9 +20,9 @@ from django.conf import settings
 from django.db import connection, transaction
 
 from glisk.clients.chain import ChainClient, RevealFacts
-from glisk.clients.http import loads
 from glisk.clients.ipfs import GatewayClient
 from glisk.errors import AccountError, ArtefactError, ProviderError
+from glisk.foreign_json import loads
 from reveals.models import RevealTransaction
 from tokens.states import TokenStatus
 from tokens.transitions.claims import Refusal, postpone_reveals, seconds_until_next_attempt

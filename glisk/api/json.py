@@ -12,7 +12,7 @@ from rest_framework.parsers import BaseParser, JSONParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 
-from glisk.clients.http import loads
+from glisk.foreign_json import loads
 
 MAX_BODY_BYTES = 128 * 1024
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from glisk.clients.http import MAX_DEPTH, loads
+from glisk.foreign_json import MAX_DEPTH, loads
 
 
 def test_what_is_json_is_read_and_anything_else_refused() -> None:

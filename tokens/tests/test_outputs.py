@@ -42,7 +42,7 @@ def test_an_image_inside_a_reply_may_be_larger_than_other_replies(
     worker: Start, vendors: Vendors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("glisk.clients.replicate.REPLY_BYTES", 0)
-    monkeypatch.setattr("glisk.clients.http.MAX_JSON_BYTES", 1000)
+    monkeypatch.setattr("glisk.clients.http.session.MAX_JSON_BYTES", 1000)
     vendors.replicate.set_faults(output_inline=True)
     token = TokenFactory.create()
     worker().until(is_ready(token))

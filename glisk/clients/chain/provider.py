@@ -9,8 +9,9 @@ from eth_typing import URI
 from web3 import HTTPProvider
 
 from glisk.clients.chain.refusals import VENDOR
-from glisk.clients.http import BoundedSession, Reply, loads
+from glisk.clients.http import BoundedSession, Reply
 from glisk.errors import TransientError
+from glisk.foreign_json import loads
 
 _JSON: Final = {"Content-Type": "application/json"}
 
