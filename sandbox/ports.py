@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
-from glisk.config import read_environment
+from glisk.config.env_file import read_environment
 from sandbox.node import free_port, is_free
 from sandbox.services import ServiceError
 

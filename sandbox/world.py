@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-from glisk.config import read_env_file
+from glisk.config.env_file import read_env_file
 from glisk.database.embedded_postgres import ensure_running
 from glisk.database.embedded_postgres import stop as stop_database
 from sandbox.accounts import KEEPER

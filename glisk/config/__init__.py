@@ -6,10 +6,7 @@ finds all faults at once; `Environment.finish()` raises if there was any.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -18,36 +15,25 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-from django.core.exceptions import ImproperlyConfigured
-
 from glisk.config.addresses import is_miscased, to_checksum_address
+from glisk.config.env_file import ConfigurationError
+from glisk.config.formats import MISREADABLE, is_http_url
 from glisk.config.keys import DEVELOPMENT_ADDRESSES, KeyFile, judge_apart, judge_form, judge_key
+
+__all__ = ["REQUIRED", "ConfigurationError", "Environment", "Variable"]
 
 N = TypeVar("N", int, float)
 
 REQUIRED: Any = object()
-_HOST_NAME = re.compile(
-    r"(?=.{1,253}$)[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_-]+)*\.?"
-)
 # Plain digits and one point: `int` and `float` take `1_000`, `1e2` and other scripts as well.
 _WHOLE = re.compile(r"-?[0-9]{1,18}")
 _DECIMAL = re.compile(r"-?[0-9]{1,18}(\.[0-9]{1,18})?")
-# 1.000 is one to some people and a thousand to others; 0.005 is the same to all.
-_MISREADABLE = re.compile(r"-?[1-9][0-9]{0,2}\.[0-9]{3}")
 _FLAGS = dict.fromkeys(("1", "true", "yes", "on"), True) | dict.fromkeys(
     ("0", "false", "no", "off"), False
 )
-_LINE = re.compile(r"(?:export )?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
-_QUOTED = re.compile(r"""(['"])(.*?)\1(?:\s+#.*)?""")
-_COMMENT = re.compile(r"\s#.*")
-_PRICE = re.compile(r"[0-9]{1,3}(\.[0-9]{1,6})?(/s)?")
 # PINATA_KEY is like PINATA_API_KEY, HOSTNAME is not like HOST.
 _LIKE_OURS = 0.82
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{40}")
-
-
-class ConfigurationError(ImproperlyConfigured):
-    """The environment is faulty; the message names every fault."""
 
 
 class Variable(NamedTuple):
@@ -214,7 +200,7 @@ class Environment:
         given = self.text(name, "")
         if not given:
             return default
-        if form is _DECIMAL and _MISREADABLE.fullmatch(given):
+        if form is _DECIMAL and MISREADABLE.fullmatch(given):
             self.fault(
                 name, "has three digits after the point, which some read as thousands: write 1.25"
             )
@@ -347,105 +333,3 @@ def _plain(number: float) -> str:
 
 def _comparable(secret: str) -> str:
     return secret.lower().removeprefix("0x")  # of the forms that a hex key may have
-
-
-def is_price(value: str) -> bool:
-    """Tell whether these are US dollars: 0.003 (an image) or 0.000725/s (a second)."""
-    return _PRICE.fullmatch(value) is not None and not _MISREADABLE.fullmatch(
-        value.removesuffix("/s")
-    )
-
-
-def is_model_price(value: str) -> bool:
-    """Tell whether this is a model with its price (owner/name=0.003)."""
-    model, _, price = value.rpartition("=")
-    return bool(model.strip()) and is_price(price.strip())
-
-
-def is_host_name(value: str) -> bool:
-    return _HOST_NAME.fullmatch(value) is not None
-
-
-def is_allowed_host(value: str) -> bool:
-    """Tell whether Django's ALLOWED_HOSTS may hold this: no scheme, no port."""
-    bracketed = value.startswith("[") and value.endswith("]") and ":" in value
-    return value == "*" or bracketed or is_host_name(value.removeprefix("."))
-
-
-def is_host_pattern(value: str) -> bool:
-    """Tell whether this names a host, all hosts below one (`*.name`), or one port of a host."""
-    host, colon, port = value.removeprefix("*.").partition(":")
-    return is_host_name(host) and (not colon or port.isdigit())
-
-
-def is_network(value: str) -> bool:
-    """Tell whether this is an IP address or a network, but not the network of all addresses."""
-    try:
-        return ipaddress.ip_network(value).prefixlen > 0
-    except ValueError:
-        return False
-
-
-def is_http_url(value: str) -> bool:
-    try:
-        parts = urlsplit(value)
-        port_fits = parts.port is None or parts.port > 0
-    except ValueError:
-        return False
-    return parts.scheme in ("http", "https") and bool(parts.hostname) and port_fits
-
-
-def is_origin(value: str) -> bool:
-    return is_http_url(value) and value.count("/") == 2 and "?" not in value
-
-
-def is_gateway(value: str) -> bool:
-    return is_http_url(value) or is_host_pattern(value)
-
-
-def is_svix_secret(value: str) -> bool:
-    """Tell whether this is a signing key as Replicate gives it: whsec_ and base64."""
-    if not value.startswith("whsec_"):
-        return False
-    try:
-        return len(base64.b64decode(value.removeprefix("whsec_"), validate=True)) >= 16
-    except binascii.Error:
-        return False
-
-
-def read_env_file(env_file: Path) -> dict[str, str]:
-    """Return the values of a .env file; the process environment stays as it is.
-
-    A line is `NAME=value`, blank, or a comment. ` #` begins a comment after a value as well, but
-    not within quotes; nothing else is interpreted. Of two lines for one name the last counts.
-
-    Raises:
-        ConfigurationError: there is no such file, it cannot be read, or a line is neither.
-    """
-    try:
-        lines = env_file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(
-            f"The .env file {env_file} (GLISK_ENV_FILE) cannot be read: {reason}"
-        ) from error
-    values = {}
-    for number, line in enumerate(map(str.strip, lines), 1):
-        if not line or line.startswith("#"):
-            continue
-        found = _LINE.fullmatch(line)
-        if found is None:
-            raise ConfigurationError(f"Line {number} of {env_file} is not NAME=value.")
-        quoted = _QUOTED.fullmatch(found[2].strip())
-        values[found[1]] = quoted[2] if quoted else _COMMENT.sub("", found[2]).strip()
-    return values
-
-
-def read_environment(default_file: Path) -> dict[str, str]:
-    """Return the process environment over the values of a .env file.
-
-    The file is `default_file` if that exists, or the one that GLISK_ENV_FILE names, which must
-    exist; empty means none.
-    """
-    given = os.environ.get("GLISK_ENV_FILE", str(default_file) if default_file.is_file() else "")
-    return {**(read_env_file(Path(given)) if given else {}), **os.environ}

@@ -1,6 +1,6 @@
 """Whom to tell what goes wrong, when, and where to read on."""
 
-from glisk.config import is_http_url
+from glisk.config.formats import is_http_url
 from glisk.config.notification_urls import judge, secret_parts, split_urls
 from glisk.settings.processes import env
 

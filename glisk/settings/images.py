@@ -2,7 +2,13 @@
 
 import re
 
-from glisk.config import is_gateway, is_host_pattern, is_model_price, is_price, is_svix_secret
+from glisk.config.formats import (
+    is_gateway,
+    is_host_pattern,
+    is_model_price,
+    is_price,
+    is_svix_secret,
+)
 from glisk.settings.processes import env
 
 REPLICATE_BASE_URL = env.url("REPLICATE_BASE_URL", "https://api.replicate.com")

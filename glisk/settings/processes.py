@@ -4,15 +4,9 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from glisk.config import (
-    REQUIRED,
-    Environment,
-    is_allowed_host,
-    is_host_name,
-    is_http_url,
-    is_origin,
-    read_environment,
-)
+from glisk.config import REQUIRED, Environment
+from glisk.config.env_file import read_environment
+from glisk.config.formats import is_allowed_host, is_host_name, is_http_url, is_origin
 
 BASE_DIR = Path(__file__).resolve().parent.parent.parent
 

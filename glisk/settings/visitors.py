@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from glisk.config import REQUIRED, is_host_pattern, is_network
+from glisk.config import REQUIRED
+from glisk.config.formats import is_host_pattern, is_network
 from glisk.settings.processes import BASE_DIR, PRODUCTION, env
 
 WEBHOOK_MAX_BYTES = env.integer("WEBHOOK_MAX_BYTES", 5_000_000, low=10_000, high=50_000_000)

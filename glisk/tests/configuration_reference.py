@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from glisk.config import REQUIRED, Environment, read_env_file
+from glisk.config import REQUIRED, Environment
+from glisk.config.env_file import read_env_file
 
 ROOT = Path(__file__).resolve().parents[2]
 REFERENCE = ROOT / "docs" / "configuration.md"

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from glisk.config import read_env_file
+from glisk.config.env_file import read_env_file
 from glisk.tests.forks import ROOT, Forks
 
 EXAMPLE = read_env_file(ROOT / ".env.example")

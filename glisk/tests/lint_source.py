@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from glisk.config import read_env_file
+from glisk.config.env_file import read_env_file
 from glisk.tests.configuration_reference import outdated
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from glisk.config import read_env_file
+from glisk.config.env_file import read_env_file
 
 if "pytest" in sys.modules:
     gc.disable()  # until the tests are collected (conftest.py): a fifth of the time until then

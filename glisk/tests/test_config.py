@@ -7,13 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from glisk.config import (
-    Environment,
-    is_model_price,
-    is_price,
-    read_env_file,
-    read_environment,
-)
+from glisk.config import Environment
+from glisk.config.env_file import read_env_file, read_environment
+from glisk.config.formats import is_model_price, is_price
 from glisk.config.keys import KeyFile, judge_key
 from glisk.tests.environments import (
     EXAMPLE,

@@ -15,7 +15,7 @@ from django.core.management import call_command, get_commands
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
 
-from glisk.config import read_env_file
+from glisk.config.env_file import read_env_file
 from glisk.database import unapplied_migrations
 
 ROOT = Path(__file__).resolve().parents[2]

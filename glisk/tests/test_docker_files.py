@@ -11,7 +11,7 @@ import pytest
 import yaml
 from django.conf import settings
 
-from glisk.config import read_env_file
+from glisk.config.env_file import read_env_file
 from glisk.tests.test_env_example import documented
 from glisk.tests.test_secret_files import secret_names
 
