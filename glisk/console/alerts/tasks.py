@@ -8,6 +8,7 @@ hears no ping, which alarms as well.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Final
 
@@ -37,18 +38,23 @@ def watch_troubles() -> int:
     if not targets() and not settings.HEARTBEAT_URL:
         return 0
     note_troubles()
-    ping()
-    return deliver()
-
-
-def ping() -> str:
-    """Ping by what was found last; return why nobody heard it, or an empty text."""
     if not settings.HEARTBEAT_URL:
-        return ""
-    # Whether people were told already does not matter here: what comes back is told less often.
+        return deliver()
+    with ThreadPoolExecutor(1, "heartbeat") as aside:  # neither waits for the other
+        pinging = aside.submit(ping_dead_man, urgent_headlines())
+        accepted = deliver()
+        pinging.result()
+    return accepted
+
+
+def urgent_headlines() -> list[str]:
+    """Return what was found last and needs a person, whether or not somebody was told.
+
+    People are told less often of what comes back; that does not matter here.
+    """
     lasting = database_now() - timedelta(seconds=settings.ALERT_AFTER_SECONDS)
     urgent = Alert.objects.filter(level=PAGE, gone_at=None, seen_at__lte=lasting).order_by("pk")
-    return ping_dead_man(list(urgent.values_list("headline", flat=True)))
+    return list(urgent.values_list("headline", flat=True))
 
 
 def ping_dead_man(headlines: list[str]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import socket
+import time
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -17,7 +19,7 @@ from glisk.engine.schedules import declared
 from glisk.errors import AccountError
 from glisk.models import SystemState
 from glisk.pauses import pause_stage
-from glisk.tests.alerts.conftest import address_of
+from glisk.tests.alerts.conftest import Told, address_of
 from glisk.tests.clients.scripted_server import ScriptedServer, answer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("all_is_well")]
@@ -65,6 +67,27 @@ def test_who_cannot_find_out_does_not_ping(
     with pytest.raises(DatabaseError):
         tasks.watch_troubles()
     assert outside.requests == []
+
+
+def test_alerts_do_not_wait_for_it(
+    told: Told, receiver: ScriptedServer, settings: Settings
+) -> None:
+    came_first = []
+
+    def answer_late(server: ScriptedServer, connection: socket.socket) -> bool:
+        ends = time.monotonic() + 5
+        while not receiver.requests and time.monotonic() < ends:
+            time.sleep(0.01)
+        came_first.append(len(receiver.requests))
+        return answer(200)(server, connection)
+
+    outside = ScriptedServer()
+    outside.script(answer_late)
+    settings.HEARTBEAT_URL = outside.url
+    Breaker("pinata").failed(AccountError("HTTP 401", vendor="pinata", status=401))
+    assert len(told.now()) == 1
+    assert came_first == [1]
+    outside.close()
 
 
 def test_a_worker_does_both_by_a_schedule() -> None:

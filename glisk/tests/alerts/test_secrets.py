@@ -16,7 +16,7 @@ from django.urls import reverse
 from pytest_django import Settings
 
 from glisk.config.notification_urls import secret_parts, split_urls
-from glisk.console.alerts.tasks import ping, watch_troubles
+from glisk.console.alerts.tasks import ping_dead_man, watch_troubles
 from glisk.engine.heartbeat import raise_alarm
 from glisk.logging import redaction
 from glisk.logging.redaction import redact_text, register_secret
@@ -131,7 +131,7 @@ def test_the_heartbeats_address_is_a_secret_too(
     settings.HEARTBEAT_URL = f"http://127.0.0.1:{receiver.port}/{KEY}"
     receiver._steps.clear()
     receiver.script(answer(404))
-    assert "HTTP 404" in ping()
+    assert "HTTP 404" in ping_dead_man([])
     assert "heartbeat_not_heard" in caplog.text
     assert KEY not in caplog.text
 
