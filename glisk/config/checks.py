@@ -75,13 +75,14 @@ def _of_real_networks() -> Iterator[checks.CheckMessage]:
         )
     for name in _VENDOR_URLS:
         url = urlsplit(getattr(settings, name))
-        if url.hostname in _LOOPBACK:
+        is_here = url.hostname in _LOOPBACK
+        if is_here and not name.endswith("RPC_URL"):  # a node of one's own may run here
             yield checks.Error(
                 f"{name} points to this machine; that is an emulator, not the vendor.",
                 hint=f"Unset {name} or give the vendor's URL.",
                 id="glisk.E001",
             )
-        if url.scheme == "http":
+        if url.scheme == "http" and not is_here:
             yield checks.Warning(
                 f"{name} is plain HTTP: its credentials can be read.",
                 hint="Give the vendor's https:// address.",

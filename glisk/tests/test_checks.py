@@ -47,8 +47,9 @@ def test_the_local_network_has_no_finding_in_development() -> None:
 
 
 FINDINGS: list[tuple[dict[str, Any], set[str]]] = [
-    ({"RPC_URL": "https://127.0.0.1:8545"}, {"glisk.E001"}),  # an emulator
+    ({"REPLICATE_BASE_URL": "http://127.0.0.1:8545"}, {"glisk.E001"}),  # an emulator
     ({"PINATA_API_URL": "https://[::1]:8545"}, {"glisk.E001"}),
+    ({"RPC_URL": "http://127.0.0.1:8545"}, set()),  # a node of one's own
     ({"RPC_URL": "http://rpc.example"}, {"glisk.W002"}),  # a vendor without TLS
     ({"PUBLIC_BASE_URL": "http://glisk.example"}, {"glisk.E004"}),
     ({"PUBLIC_BASE_URL": ""}, {"glisk.W022"}),

@@ -71,9 +71,9 @@ SENSELESS = [
 DANGEROUS = {
     "DAILY_SPEND_CAP_USD": ("0", "Set what a busy day may cost"),
     "WORKER_BATCHSIZE": ("20", "did you mean WORKER_BATCH_SIZE?"),
-    "RPC_URL": ("https://127.0.0.1:1", "Unset RPC_URL or give the vendor's URL"),
+    "RPC_URL": ("http://rpc.example", "Give the vendor's https:// address"),
     "REPLICATE_BASE_URL": ("http://127.0.0.1:1", "Unset REPLICATE_BASE_URL"),
-    "PINATA_API_URL": ("http://127.0.0.1:1", "Give the vendor's https:// address"),
+    "PINATA_API_URL": ("http://127.0.0.1:1", "Unset PINATA_API_URL or give the vendor's URL"),
     "PUBLIC_BASE_URL": ("http://glisk.example", "Give the HTTPS address"),
     "TRUSTED_PROXIES": ("", "Give the addresses of the proxies"),
     "ALLOWED_HOSTS": ("glisk.example,web", "Set SECURE_SSL_REDIRECT=false"),
